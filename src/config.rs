@@ -1,0 +1,1 @@
+//! Flags, environment and file, made into one checked configuration.

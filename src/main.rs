@@ -1,0 +1,2 @@
+//! The `pingbox` program.
+fn main() {}
