@@ -22,11 +22,7 @@ impl TaskId {
     /// The id with this number; `None` outside 1 to 2^53.
     #[must_use]
     pub const fn new(number: i64) -> Option<Self> {
-        if number >= 1 && number <= Self::MAX.0 {
-            Some(Self(number))
-        } else {
-            None
-        }
+        if number >= 1 && number <= Self::MAX.0 { Some(Self(number)) } else { None }
     }
 
     /// The number, as the database holds it.
@@ -138,17 +134,7 @@ mod tests {
     fn a_task_id_is_a_positive_number_that_javascript_holds() {
         assert_eq!("1042".parse(), TaskId::new(1042).ok_or(InvalidId));
         assert_eq!("9007199254740992".parse(), Ok(TaskId::MAX));
-        for text in [
-            "",
-            "0",
-            "-1",
-            "+1",
-            "1.0",
-            " 1",
-            "9007199254740993",
-            "99999999999999999999",
-            "x",
-        ] {
+        for text in ["", "0", "-1", "+1", "1.0", " 1", "9007199254740993", "99999999999999999999", "x"] {
             assert_eq!(text.parse::<TaskId>(), Err(InvalidId), "{text:?}");
         }
     }
@@ -156,10 +142,7 @@ mod tests {
     #[test]
     fn a_captcha_id_is_digits_of_any_size_the_family_uses() {
         for text in ["0", "2122988149", "74372499131", "18446744073709551616"] {
-            assert_eq!(
-                text.parse::<CaptchaId>().map(String::from),
-                Ok(text.to_owned())
-            );
+            assert_eq!(text.parse::<CaptchaId>().map(String::from), Ok(text.to_owned()));
         }
         for text in ["", "abc", "1 2", "-5", "1e3", &"1".repeat(33)] {
             assert_eq!(text.parse::<CaptchaId>(), Err(InvalidId), "{text:?}");

@@ -51,12 +51,10 @@ impl fmt::Debug for Secret {
 
 fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a String never fails");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String never fails");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -73,22 +71,14 @@ mod tests {
     fn only_the_whole_secret_matches() {
         let secret = Secret::new("0123456789abcdefghijkl");
         assert!(secret.matches("0123456789abcdefghijkl"));
-        for guess in [
-            "",
-            "0123456789abcdefghijk",
-            "0123456789abcdefghijkL",
-            "0123456789abcdefghijkl0",
-        ] {
+        for guess in ["", "0123456789abcdefghijk", "0123456789abcdefghijkL", "0123456789abcdefghijkl0"] {
             assert!(!secret.matches(guess), "{guess}");
         }
     }
 
     #[test]
     fn random_ones_differ_and_are_hex() {
-        let (one, other) = (
-            Secret::random_hex(16).unwrap(),
-            Secret::random_hex(16).unwrap(),
-        );
+        let (one, other) = (Secret::random_hex(16).unwrap(), Secret::random_hex(16).unwrap());
         assert_eq!(one.expose().len(), 32);
         assert!(one.expose().bytes().all(|byte| byte.is_ascii_hexdigit()));
         assert_ne!(one.expose(), other.expose());

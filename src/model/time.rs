@@ -38,19 +38,13 @@ impl Timestamp {
     /// This time plus `span`, stopping at the end of what fits.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// This time minus `span`, stopping at the start of what fits.
     #[must_use]
     pub fn before(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -73,29 +67,15 @@ mod tests {
 
     #[test]
     fn it_shows_as_rfc_3339_with_milliseconds() {
-        assert_eq!(
-            Timestamp::from_micros(1_700_000_000_123_999).to_string(),
-            "2023-11-14T22:13:20.123Z"
-        );
-        assert_eq!(
-            Timestamp::from_micros(0).to_string(),
-            "1970-01-01T00:00:00.000Z"
-        );
+        assert_eq!(Timestamp::from_micros(1_700_000_000_123_999).to_string(), "2023-11-14T22:13:20.123Z");
+        assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00.000Z");
     }
 
     #[test]
     fn a_clock_that_stepped_back_gives_no_negative_span() {
-        let (early, late) = (
-            Timestamp::from_micros(1_000_000),
-            Timestamp::from_micros(3_500_000),
-        );
+        let (early, late) = (Timestamp::from_micros(1_000_000), Timestamp::from_micros(3_500_000));
         assert_eq!(late.since(early), Duration::from_millis(2_500));
         assert_eq!(early.since(late), Duration::ZERO);
-        assert_eq!(
-            early
-                .after(Duration::from_secs(1))
-                .before(Duration::from_secs(1)),
-            early
-        );
+        assert_eq!(early.after(Duration::from_secs(1)).before(Duration::from_secs(1)), early);
     }
 }

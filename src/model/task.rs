@@ -1,0 +1,342 @@
+//! A task, and how its state changes. Every change is a pure function: whoever calls it stores the
+//! result.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{
+    CaptchaId, CaptchaType, ErrorCode, Outcome, Pingback, Price, Submission, TaskId, Timestamp, TokenId,
+};
+
+/// The longest that a task waits before it is sent again, unless its code asks for more.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// One request to solve a captcha, owned by pingbox.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// Its number.
+    pub id: TaskId,
+    /// Who submitted it, and so who may see it.
+    pub owner: TokenId,
+    /// The type of captcha.
+    pub kind: CaptchaType,
+    /// Where it stands.
+    pub status: Status,
+    /// The caller's own word for it.
+    pub tag: Option<String>,
+    /// Higher is sent first.
+    pub priority: i32,
+    /// The provider's id, once `in.php` gave one.
+    pub captcha_id: Option<CaptchaId>,
+    /// The answer's text, once solved.
+    pub answer: Option<String>,
+    /// Why it ended without an answer.
+    pub error: Option<ErrorCode>,
+    /// How the answer or the error came.
+    pub via: Option<Via>,
+    /// What the provider charged.
+    pub price: Option<Price>,
+    /// How often it was sent to `in.php`.
+    pub attempts: u32,
+    /// An attempt was sent without a reply: it may exist at the provider, unknown to us.
+    pub doubtful: bool,
+    /// Why it waits; `None` when it need not say.
+    pub reason: Option<String>,
+    /// Fields of the settling pingback that we do not know, as a JSON object.
+    pub extra: Option<String>,
+    /// When the caller submitted it.
+    pub created_at: Timestamp,
+    /// When it was last sent to `in.php`.
+    pub sent_at: Option<Timestamp>,
+    /// When the provider took it.
+    pub submitted_at: Option<Timestamp>,
+    /// When the answer or the error came.
+    pub answered_at: Option<Timestamp>,
+    /// When pingbox gives up.
+    pub expires_at: Timestamp,
+    /// Before this time it is not sent again.
+    pub due_at: Option<Timestamp>,
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// On disk, waiting to be sent.
+    Queued,
+    /// On its way to `in.php`.
+    Submitting,
+    /// Taken by the provider.
+    Submitted,
+    /// Sent without a reply: it may exist at the provider, and be charged.
+    Unconfirmed,
+    /// Answered.
+    Solved,
+    /// Ended with an error.
+    Failed,
+    /// Given up on.
+    Expired,
+    /// Withdrawn before it was sent.
+    Cancelled,
+}
+
+impl Status {
+    /// Every status, in the order of a task's life.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Submitting,
+        Self::Submitted,
+        Self::Unconfirmed,
+        Self::Solved,
+        Self::Failed,
+        Self::Expired,
+        Self::Cancelled,
+    ];
+
+    /// The name, as callers and the database read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Submitting => "submitting",
+            Self::Submitted => "submitted",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Solved => "solved",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing changes any more.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Solved | Self::Failed | Self::Expired | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Status {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(())
+    }
+}
+
+/// How an answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// The provider sent it.
+    Pingback,
+    /// We fetched it.
+    Reconcile,
+}
+
+impl Via {
+    /// The name, as callers and the database read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pingback => "pingback",
+            Self::Reconcile => "reconcile",
+        }
+    }
+}
+
+/// What became of sending a task to `in.php`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The provider took it.
+    Accepted(CaptchaId),
+    /// The provider refused it for good.
+    Refused(ErrorCode),
+    /// It certainly did not arrive, or was turned away for now: it waits and is sent again.
+    Postponed {
+        /// How long it waits.
+        wait: Duration,
+        /// Why, for people.
+        reason: String,
+    },
+    /// It was sent, and no reply is known.
+    Unanswered {
+        /// What happened, for people.
+        reason: String,
+    },
+}
+
+impl Task {
+    /// A new task, not yet sent.
+    #[must_use]
+    pub fn new(id: TaskId, owner: TokenId, submission: &Submission, now: Timestamp) -> Self {
+        Self {
+            id,
+            owner,
+            kind: submission.captcha.kind,
+            status: Status::Queued,
+            tag: submission.tag.clone(),
+            priority: submission.priority,
+            captcha_id: None,
+            answer: None,
+            error: None,
+            via: None,
+            price: None,
+            attempts: 0,
+            doubtful: false,
+            reason: None,
+            extra: None,
+            created_at: now,
+            sent_at: None,
+            submitted_at: None,
+            answered_at: None,
+            expires_at: now.after(submission.ttl),
+            due_at: None,
+        }
+    }
+
+    /// Whether nothing changes any more.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        self.status.is_final()
+    }
+
+    /// Takes the task out of the queue, to be sent. Stored before the request goes out, so that a
+    /// crash in between is known to have been possible.
+    pub fn start_sending(&mut self, now: Timestamp) {
+        self.status = Status::Submitting;
+        self.attempts += 1;
+        self.sent_at = Some(now);
+        self.due_at = None;
+        self.reason = None;
+    }
+
+    /// Records what became of sending it. A captcha ID is kept whatever the status: it is paid for.
+    pub fn record_sent(&mut self, sent: Sent, now: Timestamp) {
+        if let Sent::Accepted(captcha_id) = sent {
+            self.captcha_id = Some(captcha_id);
+            self.submitted_at = Some(now);
+            if matches!(self.status, Status::Submitting | Status::Unconfirmed) {
+                self.status = Status::Submitted;
+                self.due_at = None;
+                self.reason = None;
+            }
+            return;
+        }
+        if self.status != Status::Submitting {
+            return;
+        }
+        match sent {
+            Sent::Accepted(_) => {}
+            Sent::Refused(code) => self.fail(code, now),
+            Sent::Postponed { wait, reason } => {
+                self.status = Status::Queued;
+                self.due_at = Some(now.after(self.wait_after(wait)));
+                self.reason = Some(reason);
+            }
+            Sent::Unanswered { reason } => {
+                self.status = Status::Unconfirmed;
+                self.doubtful = true;
+                let sent_at = self.sent_at.unwrap_or(now);
+                self.due_at = Some(sent_at.after(self.kind.give_up_time()));
+                self.reason = Some(reason);
+            }
+        }
+    }
+
+    /// Settles an open task with what a pingback says of it; `false` if nothing follows from it.
+    /// The first final status wins for ever.
+    pub fn settle(&mut self, pingback: &Pingback) -> bool {
+        if self.is_final() {
+            return false;
+        }
+        match &pingback.outcome {
+            Outcome::Notice => return false,
+            Outcome::Answer(text) => {
+                self.status = Status::Solved;
+                self.answer = Some(text.clone());
+                self.answered_at = Some(pingback.received_at);
+            }
+            Outcome::Failed(code) => self.fail(code.clone(), pingback.received_at),
+        }
+        self.via = Some(Via::Pingback);
+        self.price.clone_from(&pingback.price);
+        self.extra.clone_from(&pingback.extra);
+        self.reason = None;
+        true
+    }
+
+    /// Whether the pingback repeats what settled the task.
+    #[must_use]
+    pub fn is_settled_as(&self, pingback: &Pingback) -> bool {
+        match &pingback.outcome {
+            Outcome::Answer(text) => self.answer.as_ref() == Some(text),
+            Outcome::Failed(code) => self.error.as_ref() == Some(code),
+            Outcome::Notice => false,
+        }
+    }
+
+    /// How long a task waits that was turned away: twice as long each time. What the provider asks
+    /// of everybody ends earlier, so a task that is always turned away does not hold up the others.
+    fn wait_after(&self, wait: Duration) -> Duration {
+        let doublings = self.attempts.saturating_sub(1).min(16);
+        wait.saturating_mul(1 << doublings).min(LONGEST_WAIT.max(wait))
+    }
+
+    /// Withdraws a task that the provider certainly does not have; `false` if it is too late.
+    pub fn cancel(&mut self, now: Timestamp) -> bool {
+        let withdrawn = self.status == Status::Queued && !self.doubtful;
+        if withdrawn {
+            self.status = Status::Cancelled;
+            self.answered_at = Some(now);
+            self.reason = None;
+        }
+        withdrawn
+    }
+
+    /// Gives up on a task whose time is over; `false` while a request is on its way, whose outcome
+    /// must be known first, and once it is final.
+    pub fn expire(&mut self, now: Timestamp) -> bool {
+        if self.is_final() || self.status == Status::Submitting || now < self.expires_at {
+            return false;
+        }
+        self.status = Status::Expired;
+        self.error = Some(ErrorCode::known(ErrorCode::EXPIRED));
+        self.answered_at = Some(now);
+        self.reason = None;
+        true
+    }
+
+    /// Ends the wait of an unconfirmed task: back to the queue, or failed, as the operator chose.
+    /// `false` if its time has not come.
+    pub fn leave_unconfirmed(&mut self, resubmit: bool, now: Timestamp) -> bool {
+        if self.status != Status::Unconfirmed || self.due_at.is_some_and(|due_at| now < due_at) {
+            return false;
+        }
+        if resubmit {
+            self.status = Status::Queued;
+            self.due_at = None;
+        } else {
+            self.fail(ErrorCode::known(ErrorCode::UNCONFIRMED), now);
+        }
+        true
+    }
+
+    fn fail(&mut self, code: ErrorCode, now: Timestamp) {
+        self.status = Status::Failed;
+        self.error = Some(code);
+        self.answered_at = Some(now);
+        self.reason = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;
