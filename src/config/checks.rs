@@ -1,0 +1,115 @@
+//! What must fit together, what is not built yet, and what is legal but unwise.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use super::reader::Reader;
+use super::sections::{Auth, Config, DatabaseUrl, Tls, UrlMode};
+
+/// Below this spacing the provider answers `MAX_USER_TURN` and blocks for ten seconds.
+const WISE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Checks the settings against each other.
+pub(super) fn across(config: &Config, reader: &mut Reader) {
+    if !config.sandbox {
+        reader.require(
+            "provider.api_key",
+            "needed to submit tasks: copy the key of 32 characters from your account settings \
+             page at the provider, and give it in the environment as PINGBOX_PROVIDER__API_KEY, \
+             in a file named by PINGBOX_PROVIDER__API_KEY_FILE, or as `api_key` below [provider] \
+             in the configuration file; or try `pingbox serve --sandbox`, which needs none",
+        );
+    }
+    let both_sound = reader.is_sound("public.listen") && reader.is_sound("api.listen");
+    if both_sound && collide(config.public.listen, config.api.listen) {
+        let text = format!(
+            "must differ from public.listen, which is {}: the internet must not reach the API",
+            config.public.listen
+        );
+        reader.complain("api.listen", text);
+    }
+}
+
+/// Whether two listeners ask for the same port. Port 0 is a free one each time.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    same_host && one.port() == other.port() && one.port() != 0
+}
+
+/// Refuses what this version cannot do, so that no one relies on it.
+pub(super) fn unavailable(config: &Config, reader: &mut Reader) {
+    let given = |name: &str| !reader.settings.is_default(name);
+    let refused = [
+        ("database.url", matches!(config.database.url, DatabaseUrl::Postgres(_)), "PostgreSQL"),
+        ("public.tls", config.public.tls != Tls::Off, "TLS"),
+        ("public.tls_cert", given("public.tls_cert"), "TLS"),
+        ("public.tls_key", given("public.tls_key"), "TLS"),
+        ("api.tls", config.api.tls != Tls::Off, "TLS"),
+        ("api.tls_cert", given("api.tls_cert"), "TLS"),
+        ("api.tls_key", given("api.tls_key"), "TLS"),
+        ("provider.resolve", !config.provider.resolve.is_empty(), "fixing addresses of hosts"),
+        ("spend.daily_limit", config.spend.daily_limit.is_some(), "a spending limit"),
+        ("pingback.url_mode", config.pingback.url_mode == UrlMode::PerTask, "a URL for each task"),
+    ];
+    for (name, is_asked, what) in refused {
+        if is_asked {
+            reader.complain(name, format!("{what} is not available in this version: remove it"));
+        }
+    }
+}
+
+impl Config {
+    /// What is legal but probably not meant, one sentence each. The sandbox is never reached from
+    /// outside, so only the API is looked at then.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.sandbox {
+            warnings.extend(url_warning(self.public.url.as_ref()));
+            let interval = self.provider.submit_interval;
+            if interval < WISE_INTERVAL {
+                warnings.push(format!(
+                    "provider.submit_interval is {} ms: under {} ms the provider may block for ten seconds",
+                    interval.as_millis(),
+                    WISE_INTERVAL.as_millis(),
+                ));
+            }
+        }
+        let listen = self.api.listen;
+        if self.api.auth == Auth::None && !listen.ip().is_loopback() {
+            warnings.push(format!(
+                "api.auth is none and the API listens on {listen}: whoever reaches it may spend your money"
+            ));
+        }
+        warnings
+    }
+}
+
+fn url_warning(url: Option<&Url>) -> Option<String> {
+    let Some(url) = url else {
+        return Some(
+            "public.url is not set, so no pingback can arrive: submissions are refused, because this version \
+             cannot fetch answers by itself"
+                .to_owned(),
+        );
+    };
+    if is_loopback(url) {
+        return Some(format!(
+            "public.url is {url}, which only this machine can reach: no pingbacks will arrive"
+        ));
+    }
+    (url.scheme() == "http").then(|| {
+        format!("public.url is {url}: over http anyone on the way can read answers and send false ones")
+    })
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
