@@ -1,0 +1,103 @@
+//! The control endpoint: turns the knobs, shows what was received, solves by hand.
+
+use axum::body::Bytes;
+use axum::extract::{Query, State as Extract};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::journal::LoggedRequest;
+use super::knobs::Knobs;
+use super::state::Counters;
+use super::{Sandbox, SolveError};
+use crate::model::CaptchaId;
+
+/// The routes below `/sandbox`.
+pub(super) fn router() -> Router<Sandbox> {
+    Router::new()
+        .route("/sandbox", get(show).post(turn))
+        .route("/sandbox/requests", get(requests).delete(clear_requests))
+        .route("/sandbox/solve", post(solve))
+}
+
+/// How the emulation is set, and what happened.
+#[derive(Serialize)]
+struct Overview {
+    knobs: Knobs,
+    counters: Counters,
+    /// The captchas that wait for their answer, oldest first.
+    pending: Vec<CaptchaId>,
+}
+
+/// `GET /sandbox`.
+async fn show(Extract(sandbox): Extract<Sandbox>) -> Json<Overview> {
+    Json(Overview { knobs: sandbox.knobs(), counters: sandbox.counters(), pending: sandbox.pending() })
+}
+
+/// `POST /sandbox`: turns the knobs that the JSON object names, leaves the others, shows them all.
+async fn turn(Extract(sandbox): Extract<Sandbox>, body: Bytes) -> Response {
+    let given = match serde_json::from_slice(&body) {
+        Ok(Value::Object(given)) => given,
+        Ok(_) => return unprocessable("the knobs are a JSON object"),
+        Err(error) => return unprocessable(&error.to_string()),
+    };
+    let turned = sandbox.state().merge_knobs(given);
+    match turned {
+        Ok(()) => show(Extract(sandbox)).await.into_response(),
+        Err(error) => unprocessable(&error.to_string()),
+    }
+}
+
+#[derive(Deserialize)]
+struct After {
+    /// The number of the last request that is known.
+    #[serde(default)]
+    after: u64,
+}
+
+#[derive(Serialize)]
+struct Requests {
+    requests: Vec<LoggedRequest>,
+}
+
+/// `GET /sandbox/requests?after=N`: the requests after number N that are still kept.
+async fn requests(
+    Extract(sandbox): Extract<Sandbox>,
+    Query(After { after }): Query<After>,
+) -> Json<Requests> {
+    Json(Requests { requests: sandbox.requests_after(after) })
+}
+
+/// `DELETE /sandbox/requests`: forgets them.
+async fn clear_requests(Extract(sandbox): Extract<Sandbox>) -> StatusCode {
+    sandbox.state().journal.clear();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Solution {
+    id: CaptchaId,
+    answer: String,
+}
+
+/// `POST /sandbox/solve`: ends one captcha that waits.
+async fn solve(Extract(sandbox): Extract<Sandbox>, body: Bytes) -> Response {
+    let solution: Solution = match serde_json::from_slice(&body) {
+        Ok(solution) => solution,
+        Err(error) => return unprocessable(&error.to_string()),
+    };
+    match sandbox.solve(&solution.id, &solution.answer) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error @ SolveError::Unknown) => (StatusCode::NOT_FOUND, error.to_string()).into_response(),
+        Err(error @ SolveError::Finished) => (StatusCode::CONFLICT, error.to_string()).into_response(),
+        Err(error @ SolveError::Answer) => unprocessable(&error.to_string()),
+    }
+}
+
+fn unprocessable(why: &str) -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, why.to_owned()).into_response()
+}

@@ -1,0 +1,280 @@
+//! All that the emulated provider remembers, behind one lock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::account::Account;
+use super::deliver::Pingback;
+use super::journal::{Journal, LoggedValue, loggable};
+use super::knobs::{Fate, Knobs};
+use super::limits::Limits;
+use super::random::Random;
+use super::registry::Registry;
+use super::reply::{Code, page};
+use super::request::{Parameters, Unreadable, decode};
+use super::task::{Outcome, Second, Tasks};
+use crate::model::{Secret, Timestamp};
+
+/// The most captchas whose pingbacks wait to be sent; past it a pingback is lost, and counted as such.
+const MAX_OUTBOX: usize = 200_000;
+
+/// What happened since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Captchas that were taken.
+    pub submitted: u64,
+    /// Captchas that were solved, and charged.
+    pub solved: u64,
+    /// Captchas that ended with an error code, and cost nothing.
+    pub failed: u64,
+    /// Pingbacks that got a 2xx.
+    pub pingbacks_delivered: u64,
+    /// Pingbacks that got another status, or no reply in time.
+    pub pingbacks_refused: u64,
+    /// Pingbacks that were not sent: a knob says so, or too many waited.
+    pub pingbacks_lost: u64,
+    /// Complaints that were accepted.
+    pub reported_bad: u64,
+    /// Confirmations that were accepted.
+    pub reported_good: u64,
+}
+
+/// The state of the emulation. Functions take the time, and never wait.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) key: Secret,
+    pub(super) knobs: Knobs,
+    pub(super) account: Account,
+    pub(super) limits: Limits,
+    pub(super) tasks: Tasks,
+    pub(super) registry: Registry,
+    pub(super) journal: Journal,
+    pub(super) counters: Counters,
+    outbox: VecDeque<Pingback>,
+    submit_draws: Random,
+    result_draws: Random,
+}
+
+/// Which of the two scripts is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Script {
+    In,
+    Res,
+}
+
+impl Script {
+    /// Its path.
+    pub(super) const fn path(self) -> &'static str {
+        match self {
+            Self::In => "/in.php",
+            Self::Res => "/res.php",
+        }
+    }
+}
+
+/// One call of a script.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) script: Script,
+    pub(super) address: IpAddr,
+    pub(super) parameters: Parameters,
+    pub(super) loggable: BTreeMap<String, LoggedValue>,
+}
+
+impl Call {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// With the page to answer, when the body is too large or did not arrive.
+    pub(super) async fn read(script: Script, request: Request) -> Result<Self, Response> {
+        const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let caller = request.extensions().get::<SocketAddr>();
+        let address = caller.map_or(UNKNOWN, |caller| caller.ip().to_canonical());
+        let parameters = decode(request).await.map_err(|why| match why {
+            Unreadable::TooLarge => page(StatusCode::PAYLOAD_TOO_LARGE),
+            Unreadable::BrokenOff => page(StatusCode::BAD_REQUEST),
+        })?;
+        Ok(Self { script, address, loggable: loggable(&parameters), parameters })
+    }
+}
+
+/// Why a call gets no further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// An HTML error page.
+    Page,
+    /// No reply at all.
+    Hang,
+    /// An error code.
+    Refused(Code),
+}
+
+impl From<Code> for Stop {
+    fn from(code: Code) -> Self {
+        Self::Refused(code)
+    }
+}
+
+impl State {
+    /// A fresh account with this key. Ids start anywhere; draws follow the knobs' seed.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub(super) fn new(key: Secret, knobs: Knobs) -> Result<Self, getrandom::Error> {
+        let (submit_draws, result_draws) = draws(knobs.seed)?;
+        Ok(Self {
+            key,
+            account: Account::with_balance(knobs.balance),
+            knobs,
+            limits: Limits::default(),
+            tasks: Tasks::new(Random::from_os()?),
+            registry: Registry::default(),
+            journal: Journal::default(),
+            counters: Counters::default(),
+            outbox: VecDeque::new(),
+            submit_draws,
+            result_draws,
+        })
+    }
+
+    /// The knobs, with what is left on the account.
+    pub(super) fn knobs(&self) -> Knobs {
+        Knobs { balance: self.account.balance, ..self.knobs.clone() }
+    }
+
+    /// Turns the knobs, and sets the balance. A new seed starts its draws anew.
+    pub(super) fn set_knobs(&mut self, knobs: Knobs) {
+        if let Some(seed) = knobs.seed.filter(|_| knobs.seed != self.knobs.seed) {
+            (self.submit_draws, self.result_draws) = seeded(seed);
+        }
+        self.account.balance = knobs.balance;
+        self.knobs = knobs;
+    }
+
+    /// Turns the knobs that are named, and leaves the others.
+    ///
+    /// # Errors
+    /// When a name or a value is wrong; nothing is turned then.
+    pub(super) fn merge_knobs(&mut self, given: Map<String, Value>) -> Result<(), serde_json::Error> {
+        let mut all = serde_json::to_value(self.knobs())?;
+        if let Value::Object(all) = &mut all {
+            all.extend(given);
+        }
+        self.set_knobs(serde_json::from_value(all)?);
+        Ok(())
+    }
+
+    /// Notes a call, draws its fate, and checks who calls, and how often.
+    pub(super) fn admit(&mut self, call: &mut Call, now: Timestamp) -> Result<Fate, Stop> {
+        self.journal.add(call.script.path(), std::mem::take(&mut call.loggable), now);
+        self.advance(now);
+        let draws = match call.script {
+            Script::In => &mut self.submit_draws,
+            Script::Res => &mut self.result_draws,
+        };
+        let fate = Fate::draw(&self.knobs, draws);
+        if fate.html {
+            return Err(Stop::Page);
+        }
+        if fate.hang {
+            return Err(Stop::Hang);
+        }
+        if self.knobs.limits {
+            self.limits.check_address(call.address, now)?;
+        }
+        self.check_key(call, now)?;
+        if self.knobs.limits {
+            match call.script {
+                Script::In => self.limits.count_turn(now)?,
+                Script::Res => self.limits.count_result(now)?,
+            }
+        }
+        Ok(fate)
+    }
+
+    fn check_key(&mut self, call: &Call, now: Timestamp) -> Result<(), Code> {
+        let key = call.parameters.text("key").unwrap_or_default();
+        if self.key.matches(key) {
+            return Ok(());
+        }
+        if self.knobs.limits {
+            self.limits.count_wrong_key(call.address, now);
+        }
+        if key.chars().count() == 32 { Err(Code::KEY_DOES_NOT_EXIST) } else { Err(Code::WRONG_USER_KEY) }
+    }
+
+    /// Finishes what is due and forgets what is old.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        while let Some(id) = self.tasks.pop_due(now) {
+            if let Some(pingback) = self.finish(id, None) {
+                self.post(pingback);
+            }
+        }
+        while let Some(task) = self.tasks.pop_forgotten(now) {
+            if !task.finished {
+                self.account.release(task.price);
+            }
+        }
+    }
+
+    /// Ends a captcha, as planned or as `by_hand` says, and charges it. The pingback, if one is to be
+    /// sent; `None` also when there is no such captcha, or it was finished before.
+    pub(super) fn finish(&mut self, id: u64, by_hand: Option<Outcome>) -> Option<Pingback> {
+        let task = self.tasks.get_mut(id).filter(|task| !task.finished)?;
+        task.finished = true;
+        if let Some(outcome) = by_hand {
+            task.outcome = outcome;
+        }
+        let mut rate = None;
+        match task.outcome {
+            Outcome::Answer(_) => {
+                self.counters.solved += 1;
+                self.account.charge(task.price);
+                rate = self.knobs.rate.then_some(task.price);
+            }
+            Outcome::Failure(_) => {
+                self.counters.failed += 1;
+                self.account.release(task.price);
+            }
+        }
+        let url = task.pingback.take()?;
+        let first = task.outcome.as_str().to_owned();
+        let second = task.second.take().map(|second| match second {
+            Second::Duplicate => first.clone(),
+            Second::Wrong(code) => code,
+        });
+        Some(Pingback { url, id, codes: [first].into_iter().chain(second).collect(), rate })
+    }
+
+    /// Leaves a pingback to be sent, after those that wait.
+    pub(super) fn post(&mut self, pingback: Pingback) {
+        if self.outbox.len() < MAX_OUTBOX {
+            self.outbox.push_back(pingback);
+        } else {
+            self.counters.pingbacks_lost += 1;
+        }
+    }
+
+    /// The pingback that waits the longest.
+    pub(super) fn next_pingback(&mut self) -> Option<Pingback> {
+        self.outbox.pop_front()
+    }
+}
+
+fn draws(seed: Option<u64>) -> Result<(Random, Random), getrandom::Error> {
+    match seed {
+        Some(seed) => Ok(seeded(seed)),
+        None => Ok((Random::from_os()?, Random::from_os()?)),
+    }
+}
+
+/// Two series, so that how often a caller asks for results does not shift the fate of captchas.
+fn seeded(seed: u64) -> (Random, Random) {
+    (Random::from_seed(seed), Random::from_seed(!seed))
+}

@@ -1,0 +1,253 @@
+//! `in.php`: takes captchas.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State as Extract};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::Frame;
+
+use super::account::price;
+use super::answers::Answers;
+use super::captcha::{Captcha, Kind};
+use super::knobs::{Cut, Fate};
+use super::limits::NoSlot;
+use super::reply::{Code, Format, Reply};
+use super::request::Parameters;
+use super::state::{Call, Script, State, Stop};
+use super::task::{Outcome, Second, Task};
+use super::{Sandbox, deliver::Pingback};
+use crate::model::Timestamp;
+
+/// How long workers try, before a captcha is unsolvable.
+const GIVE_UP: Duration = Duration::from_secs(90);
+/// The same for reCAPTCHA V2.
+const GIVE_UP_RECAPTCHA: Duration = Duration::from_mins(5);
+
+/// A captcha and its answers, worked out before the state is locked.
+struct Plan {
+    captcha: Captcha,
+    answer: String,
+    wrong: String,
+}
+
+/// A captcha that has an id.
+struct Taken {
+    id: u64,
+    due: Timestamp,
+    cut: Option<Cut>,
+    /// The pingback that goes out before the reply.
+    early: Option<Pingback>,
+}
+
+/// `GET` and `POST /in.php`.
+pub(super) async fn in_php(Extract(sandbox): Extract<Sandbox>, request: Request) -> Response {
+    let mut call = match Call::read(Script::In, request).await {
+        Ok(call) => call,
+        Err(page) => return page,
+    };
+    let format = Format::of(&call.parameters);
+    let plan = Plan::of(&call.parameters, &sandbox.0.answers);
+    let taken = sandbox.state().submit(&mut call, plan, Timestamp::now());
+    match taken {
+        Ok(taken) => sandbox.hand_over(taken, format).await,
+        Err(stop) => sandbox.stop(stop, format).await,
+    }
+}
+
+impl Plan {
+    fn of(parameters: &Parameters, answers: &Answers) -> Result<Self, Code> {
+        let captcha = Captcha::parse(parameters)?;
+        let answer = answers.answer(&captcha);
+        if answer == Code::CAPTCHA_IMAGE_BLOCKED.as_str() {
+            return Err(Code::CAPTCHA_IMAGE_BLOCKED);
+        }
+        let wrong = Answers::wrong(&captcha, &answer);
+        Ok(Self { captcha, answer, wrong })
+    }
+}
+
+impl State {
+    fn submit(&mut self, call: &mut Call, plan: Result<Plan, Code>, now: Timestamp) -> Result<Taken, Stop> {
+        let fate = self.admit(call, now)?;
+        let cause = match &plan {
+            Ok(Plan { captcha: Captcha { kind: Kind::Image { .. } | Kind::Text { .. }, .. }, .. }) => {
+                NoSlot::Bid
+            }
+            _ => NoSlot::Queue,
+        };
+        if let Some(code) = &self.knobs.code {
+            let code = Code::other(code);
+            return Err(self.refuse(code, cause, now));
+        }
+        let plan = plan?;
+        if fate.no_slot {
+            return Err(self.refuse(Code::NO_SLOT_AVAILABLE, cause, now));
+        }
+        if !self.account.reserve(price(&plan.captcha.kind)) {
+            return Err(self.refuse(Code::ZERO_BALANCE, cause, now));
+        }
+        self.limits.count_captcha();
+        self.counters.submitted += 1;
+        Ok(self.take(plan, fate, call.parameters.text("pingback"), now))
+    }
+
+    /// Refuses a captcha that is in order, and counts the refusal towards a ban.
+    fn refuse(&mut self, code: Code, cause: NoSlot, now: Timestamp) -> Stop {
+        if self.knobs.limits && code == Code::NO_SLOT_AVAILABLE {
+            self.limits.count_no_slot(cause, now);
+        }
+        if self.knobs.limits && code == Code::ZERO_BALANCE {
+            self.limits.count_zero_balance(now);
+        }
+        Stop::Refused(code)
+    }
+
+    fn take(&mut self, plan: Plan, fate: Fate, pingback: Option<&str>, now: Timestamp) -> Taken {
+        let kind = &plan.captcha.kind;
+        let give_up = if *kind == Kind::Recaptcha { GIVE_UP_RECAPTCHA } else { GIVE_UP };
+        let delay = Duration::from_millis(self.knobs.delay_ms);
+        let outcome = if fate.unsolvable || delay > give_up {
+            Outcome::Failure(Code::UNSOLVABLE)
+        } else {
+            Outcome::from_text(plan.answer)
+        };
+        let mut target = pingback.and_then(|url| self.registry.target(url));
+        if fate.lost && target.take().is_some() {
+            self.counters.pingbacks_lost += 1;
+        }
+        let second = match (fate.wrong, fate.duplicate) {
+            (true, _) => Some(Second::Wrong(plan.wrong)),
+            (false, true) => Some(Second::Duplicate),
+            (false, false) => None,
+        };
+        let id = self.tasks.add(Task {
+            submitted_at: now,
+            price: price(kind),
+            outcome,
+            finished: false,
+            reported: false,
+            pingback: target,
+            second,
+        });
+        let early = if fate.early { self.finish(id, None) } else { None };
+        Taken { id, due: now.after(delay.min(give_up)), cut: fate.cut, early }
+    }
+}
+
+impl Sandbox {
+    /// Tells the caller the id, and has the captcha solved in time, but not before that.
+    async fn hand_over(&self, taken: Taken, format: Format) -> Response {
+        if let Some(pingback) = taken.early {
+            self.deliver(pingback).await;
+        }
+        let clock = Clock { sandbox: self.clone(), id: taken.id, due: taken.due };
+        match taken.cut {
+            None => {
+                let reply = format.encode(&Reply::Value(taken.id.to_string()));
+                reply.map(|body| clock.started_by(body))
+            }
+            Some(Cut::Empty) => Body::empty().into_response(),
+            Some(Cut::Closed) => broken(),
+        }
+    }
+
+    /// The reply to a call that gets no further.
+    pub(super) async fn stop(&self, stop: Stop, format: Format) -> Response {
+        match stop {
+            Stop::Page => super::reply::page(axum::http::StatusCode::BAD_GATEWAY),
+            Stop::Refused(code) => format.encode(&Reply::Error(code)),
+            Stop::Hang => {
+                self.0.stopped.cancelled().await;
+                broken()
+            }
+        }
+    }
+}
+
+/// Starts the time of a captcha when it is dropped.
+struct Clock {
+    sandbox: Sandbox,
+    id: u64,
+    due: Timestamp,
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.sandbox.state().tasks.schedule(self.id, self.due);
+        self.sandbox.0.wake.notify_one();
+    }
+}
+
+impl Clock {
+    /// A body that starts the clock once the server has taken it, or has given up sending it.
+    fn started_by(self, body: Body) -> Body {
+        Body::new(body.map_err(move |error| {
+            let _kept_as_long_as_the_body = &self;
+            error
+        }))
+    }
+}
+
+/// A reply that ends before its first byte: the server closes the connection.
+fn broken() -> Response {
+    Body::new(Broken).into_response()
+}
+
+struct Broken;
+
+impl HttpBody for Broken {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionAborted.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Secret;
+    use crate::sandbox::knobs::Knobs;
+    use crate::sandbox::random::Random;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(0).after(Duration::from_secs(seconds))
+    }
+
+    /// The code that a captcha ends with, once it is due, if workers need this long.
+    fn code_after(delay: Duration, kind: Kind, due: Timestamp) -> Option<Outcome> {
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap();
+        let knobs = Knobs { delay_ms, ..Knobs::default() };
+        let fate = Fate::draw(&knobs, &mut Random::from_seed(0));
+        let mut state = State::new(Secret::new(""), knobs).unwrap();
+        let captcha = Captcha { kind, digest: [0; 32] };
+        let plan = Plan { captcha, answer: "right".to_owned(), wrong: "wrong".to_owned() };
+        let taken = state.take(plan, fate, None, at(0));
+        state.tasks.schedule(taken.id, taken.due);
+        state.advance(due);
+        let task = state.tasks.get_mut(taken.id).unwrap();
+        task.finished.then(|| task.outcome.clone())
+    }
+
+    #[test]
+    fn workers_give_up_after_90_seconds_and_after_300_on_recaptcha() {
+        let slow = Duration::from_hours(1);
+        let text = Kind::Text { cyrillic: false };
+        let failed = Some(Outcome::Failure(Code::UNSOLVABLE));
+        assert_eq!(code_after(slow, text.clone(), at(89)), None);
+        assert_eq!(code_after(slow, text.clone(), at(90)), failed);
+        assert_eq!(code_after(slow, Kind::Recaptcha, at(299)), None);
+        assert_eq!(code_after(slow, Kind::Recaptcha, at(300)), failed);
+        let right = Some(Outcome::Answer("right".to_owned()));
+        assert_eq!(code_after(Duration::from_secs(90), text, at(90)), right);
+    }
+}
