@@ -1,0 +1,324 @@
+//! The whole service: built from a configuration, run, and brought to an end.
+
+mod setup;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+use url::Url;
+
+pub(crate) use setup::use_ring;
+
+use crate::config::{Config, Unconfirmed};
+use crate::dispatcher::{Dispatcher, Sender};
+use crate::http::{self, Addresses, AppState, PublicState, Server};
+use crate::ingest::{self, Ingest};
+use crate::model::{Secret, Timestamp};
+use crate::provider::{Account, PingbackUrl, Provider, Registrar, Registration};
+use crate::reconciler::Reconciler;
+use crate::retention::Retention;
+use crate::sandbox::{self, Sandbox};
+use crate::store::Store;
+use crate::waiters::Waiters;
+
+/// How long the parts may take to end. The contract allows 10 s for everything.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
+/// How long closing the database may take.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+/// Open files that are not connections: the database, its log, the provider.
+const OTHER_FILES: u64 = 64;
+
+/// The running service.
+pub struct App {
+    public: SocketAddr,
+    api: SocketAddr,
+    sandbox: Option<Sandbox>,
+    store: Store,
+    parts: Parts,
+    shutdown: CancellationToken,
+}
+
+/// Everything that runs. When one of them panics the service ends, to be started again whole.
+#[derive(Clone)]
+struct Parts {
+    tracker: TaskTracker,
+    /// The part that broke down.
+    broken: Arc<OnceLock<&'static str>>,
+    shutdown: CancellationToken,
+}
+
+impl Parts {
+    fn new(shutdown: &CancellationToken) -> Self {
+        Self { tracker: TaskTracker::new(), broken: Arc::default(), shutdown: shutdown.clone() }
+    }
+
+    fn start(&self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let alarm = Alarm { name, parts: self.clone() };
+        self.tracker.spawn(async move {
+            part.await;
+            drop(alarm);
+        });
+    }
+}
+
+/// Ends the service when it is dropped by a panic.
+struct Alarm {
+    name: &'static str,
+    parts: Parts,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The first to break down is the one to look at.
+            self.parts.broken.get_or_init(|| self.name);
+            self.parts.shutdown.cancel();
+        }
+    }
+}
+
+/// The two listeners, bound before anything else is done, so that a port that is taken is the
+/// first thing one hears of.
+struct Listeners {
+    public: TcpListener,
+    api: TcpListener,
+    connections: usize,
+}
+
+impl App {
+    /// Builds everything and starts it. With `sandbox`, the emulated provider takes the place of
+    /// the real one.
+    ///
+    /// # Errors
+    /// When a port is taken, or the database cannot be used; the text says what to do.
+    pub async fn start(config: Config, sandbox: Option<sandbox::Settings>) -> anyhow::Result<Self> {
+        use_ring();
+        let listeners = Listeners {
+            public: bind(config.public.listen, "public.listen").await?,
+            api: bind(config.api.listen, "api.listen").await?,
+            connections: setup::connections_per_listener(OTHER_FILES),
+        };
+        let store = setup::open_store(&config, Timestamp::now()).await?;
+        let shutdown = CancellationToken::new();
+        let parts = Parts::new(&shutdown);
+        let emulated = match sandbox {
+            Some(settings) => Some(start_sandbox(settings, &listeners, &parts, &shutdown).await?),
+            None => None,
+        };
+        let (sandbox, account) = match emulated {
+            Some((sandbox, account)) => (Some(sandbox), account),
+            None => (None, setup::account(&config)?),
+        };
+        let (public, api) = (listeners.public.local_addr()?, listeners.api.local_addr()?);
+        let base_url = match (&config.public.url, &sandbox) {
+            (None, Some(_)) => Some(setup::local_url(public)?),
+            (url, _) => url.clone(),
+        };
+        Wiring { config: &config, store: &store, account, base_url, parts: &parts, shutdown: &shutdown }
+            .start(listeners)
+            .await?;
+        parts.tracker.close();
+        for warning in config.warnings() {
+            warn!("{warning}");
+        }
+        info!(%public, %api, version = env!("CARGO_PKG_VERSION"), "pingbox is ready: callers at http://{api}, pingbacks at http://{public}");
+        Ok(Self { public, api, sandbox, store, parts, shutdown })
+    }
+
+    /// Where the public listener listens.
+    #[must_use]
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where the api listener listens.
+    #[must_use]
+    pub fn api_addr(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// The emulated provider, if it runs.
+    #[must_use]
+    pub fn sandbox(&self) -> Option<&Sandbox> {
+        self.sandbox.as_ref()
+    }
+
+    /// Cancelled when the service is to end.
+    #[must_use]
+    pub fn shutdown_token(&self) -> CancellationToken {
+        self.shutdown.clone()
+    }
+
+    /// Runs until the shutdown token is cancelled, then ends in order: no new connections, every
+    /// waiter answered with what stands, every accepted request finished, everything on disk.
+    ///
+    /// # Errors
+    /// When it ended because a part broke down.
+    pub async fn run(self) -> anyhow::Result<()> {
+        self.shutdown.cancelled().await;
+        // Every handle to its queue goes with the parts, so the writer ends when it is empty.
+        if timeout(SHUTDOWN_DEADLINE, self.parts.tracker.wait()).await.is_err() {
+            warn!("Some requests did not end in time; what was acknowledged is on disk");
+        }
+        if timeout(CLOSE_DEADLINE, self.store.close()).await.is_err() {
+            warn!("The database could not be closed in time; the next start recovers it");
+        }
+        info!("pingbox has ended");
+        match self.parts.broken.get() {
+            Some(part) => bail!("the {part} broke down; its last words are above"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the parts are made of.
+struct Wiring<'a> {
+    config: &'a Config,
+    store: &'a Store,
+    account: Account,
+    /// The public URL, from the configuration or the sandbox's own.
+    base_url: Option<Url>,
+    parts: &'a Parts,
+    shutdown: &'a CancellationToken,
+}
+
+impl Wiring<'_> {
+    /// Starts every part.
+    async fn start(self, listeners: Listeners) -> anyhow::Result<()> {
+        let secret = setup::pingback_secret(self.config, self.store).await?;
+        let access = setup::access(self.config, listeners.api.local_addr()?, self.store).await?;
+        let provider = Provider::new(self.account.clone()).context("could not set up the HTTP client")?;
+        let pingback = self.base_url.clone().map(|base| PingbackUrl::new(base, secret.clone()));
+        let waiters = Arc::new(Waiters::default());
+        let queued = Arc::new(Notify::new());
+        let (ingest, writer) = ingest::writer(self.store.clone(), Arc::clone(&waiters), Arc::clone(&queued));
+        self.parts.start("writer", writer.run());
+
+        let registration = self.start_registrar(&provider, pingback.as_ref());
+        let sender = Sender { ingest: ingest.clone(), store: self.store.clone(), provider, pingback };
+        let interval = self.config.provider.submit_interval;
+        let (held, held_for) = watch::channel(None);
+        let dispatcher = Dispatcher { sender, queued, registration: registration.clone(), held, interval };
+        self.parts.start("dispatcher", dispatcher.run(self.shutdown.clone()));
+        let resubmit = self.config.provider.unconfirmed == Unconfirmed::Resubmit;
+        let reconciler = Reconciler { ingest: ingest.clone(), resubmit };
+        self.parts.start("reconciler", reconciler.run(self.shutdown.clone()));
+        let (answers, tasks) = (self.config.retention.answers, self.config.retention.tasks);
+        let retention = Retention { ingest: ingest.clone(), answers, tasks };
+        self.parts.start("retention", retention.run(self.shutdown.clone()));
+
+        self.start_public(listeners.public, listeners.connections, ingest.clone(), secret);
+        let state = AppState {
+            ingest,
+            store: self.store.clone(),
+            waiters,
+            access,
+            max_wait: self.config.api.max_wait,
+            has_public_url: self.base_url.is_some(),
+            uploads: Semaphore::new(http::UPLOADS),
+            registration,
+            held: held_for,
+            shutdown: self.shutdown.clone(),
+        };
+        let server = Server {
+            listener: listeners.api,
+            router: http::api_router(state),
+            max_connections: listeners.connections,
+            addresses: None,
+        };
+        self.parts.start("api listener", server.run(self.shutdown.clone()));
+        Ok(())
+    }
+
+    fn start_registrar(
+        &self,
+        provider: &Provider,
+        pingback: Option<&PingbackUrl>,
+    ) -> watch::Receiver<Registration> {
+        let wanted = pingback.filter(|_| self.config.pingback.register);
+        let first = if wanted.is_some() { Registration::Pending } else { Registration::Off };
+        let (state, registration) = watch::channel(first);
+        if let Some(url) = wanted {
+            let registrar = Registrar::new(provider.clone(), url.clone(), state);
+            self.parts.start("registrar", registrar.run(self.shutdown.clone()));
+        }
+        registration
+    }
+
+    fn start_public(&self, listener: TcpListener, max_connections: usize, ingest: Ingest, secret: Secret) {
+        let public = &self.config.public;
+        let addresses = Arc::new(Addresses::new(public.trusted_proxies.clone(), public.allow_from.clone()));
+        let state = PublicState {
+            ingest,
+            secret,
+            addresses: Arc::clone(&addresses),
+            ownership_files: public.ownership_files.clone(),
+        };
+        let router = http::public_router(state);
+        let server = Server { listener, router, max_connections, addresses: Some(addresses) };
+        self.parts.start("public listener", server.run(self.shutdown.clone()));
+    }
+}
+
+/// Runs the emulation on a port of its own; its account.
+async fn start_sandbox(
+    settings: sandbox::Settings,
+    listeners: &Listeners,
+    parts: &Parts,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<(Sandbox, Account)> {
+    let key = settings.key.clone();
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "the sandbox").await?;
+    let base_url = setup::local_url(listener.local_addr()?)?;
+    let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
+    let server = Server {
+        listener,
+        router: sandbox.router(),
+        max_connections: listeners.connections,
+        addresses: None,
+    };
+    parts.start("sandbox's listener", server.run(shutdown.clone()));
+    parts.start("sandbox", sandbox.clone().run(shutdown.clone()));
+    info!(%base_url, "The sandbox takes the place of the provider: nothing is charged, answers are made up");
+    Ok((sandbox, Account { base_url, key, soft_id: None }))
+}
+
+/// Runs the emulated provider alone, until `shutdown`.
+///
+/// # Errors
+/// When the port is taken.
+pub async fn run_sandbox(
+    listen: SocketAddr,
+    settings: sandbox::Settings,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    use_ring();
+    let listener = bind(listen, "--listen").await?;
+    let address = listener.local_addr()?;
+    let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
+    let max_connections = setup::connections_per_listener(OTHER_FILES);
+    let server = Server { listener, router: sandbox.router(), max_connections, addresses: None };
+    info!(%address, "The sandbox is ready: use http://{address} as the provider's address");
+    let parts = TaskTracker::new();
+    parts.spawn(server.run(shutdown.clone()));
+    parts.spawn(sandbox.run(shutdown.clone()));
+    parts.close();
+    shutdown.cancelled().await;
+    if timeout(SHUTDOWN_DEADLINE, parts.wait()).await.is_err() {
+        warn!("Some requests did not end in time");
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("could not listen on {address}: set {setting} to a free address"))
+}

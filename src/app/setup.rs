@@ -1,0 +1,164 @@
+//! What has to be found or made before the parts can start: the database, secrets, tokens, limits.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sha2::{Digest as _, Sha256};
+use tracing::{info, warn};
+use url::Url;
+
+use crate::config::{self, Auth, Config, DatabaseUrl};
+use crate::http::{Access, Identity, Scopes};
+use crate::model::{Secret, Timestamp, TokenId};
+use crate::provider::Account;
+use crate::store::Store;
+
+/// Under these names the database remembers.
+const PINGBACK_SECRET: &str = "pingback_secret";
+const USED_WITH: &str = "used_with";
+/// The file in `data.dir` that the first token is written to.
+const TOKEN_FILE: &str = "api-token";
+/// Bytes of a secret that we make: 128 bits.
+const SECRET_BYTES: usize = 16;
+/// Connections that a listener may hold when the system sets no limit to open files.
+const MOST_CONNECTIONS: u64 = 100_000;
+
+/// TLS is done by ring; a provider that was chosen before stays.
+pub(crate) fn use_ring() {
+    // The error says only that there is one already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// Opens the database, and keeps the sandbox's tasks and a real account's apart.
+pub(super) async fn open_store(config: &Config, now: Timestamp) -> anyhow::Result<Store> {
+    let DatabaseUrl::Sqlite(path) = &config.database.url else {
+        bail!("PostgreSQL is not available in this version: remove database.url");
+    };
+    let store = Store::open(path, now).await?;
+    let used_with = if config.sandbox { "sandbox" } else { "account" };
+    let before = store.recall(USED_WITH).await?;
+    if before.as_deref() == Some(used_with) {
+        return Ok(store);
+    }
+    if before.as_deref() == Some("account") && store.has_tasks().await? {
+        bail!(
+            "the database {} holds tasks of a real account: give the sandbox a data.dir of its own",
+            path.display()
+        );
+    }
+    let mut writing = store.writing().await;
+    let mut tx = writing.begin().await?;
+    let abandoned = tx.abandon_open_tasks(now).await?;
+    tx.remember(USED_WITH, used_with).await?;
+    tx.commit().await?;
+    if abandoned > 0 {
+        warn!(abandoned, "Open tasks of the sandbox were given up: they are not sent to the real provider");
+    }
+    Ok(store)
+}
+
+/// The real provider's account.
+pub(super) fn account(config: &Config) -> anyhow::Result<Account> {
+    let key = config.provider.api_key.clone().context("provider.api_key is missing")?;
+    Ok(Account { base_url: config.provider.base_url.clone(), key, soft_id: config.provider.soft_id })
+}
+
+/// The secret segment of the pingback URL: configured, or made once and kept.
+pub(super) async fn pingback_secret(config: &Config, store: &Store) -> anyhow::Result<Secret> {
+    if let Some(secret) = &config.pingback.secret {
+        return Ok(secret.clone());
+    }
+    if let Some(secret) = store.recall(PINGBACK_SECRET).await? {
+        return Ok(Secret::new(secret));
+    }
+    let secret = random_secret()?;
+    let mut writing = store.writing().await;
+    let mut tx = writing.begin().await?;
+    tx.remember(PINGBACK_SECRET, secret.expose()).await?;
+    tx.commit().await?;
+    Ok(secret)
+}
+
+/// Whom the api listener lets in. Where it can be reached from elsewhere and there is no token,
+/// one is made and written to a file.
+pub(super) async fn access(config: &Config, api: SocketAddr, store: &Store) -> anyhow::Result<Access> {
+    if config.api.auth == Auth::None {
+        return Ok(Access::Open { loopback: false });
+    }
+    let mut tokens: HashMap<[u8; 32], Identity> = HashMap::new();
+    for row in store.tokens().await? {
+        let digest = row.digest.try_into().map_err(|_| anyhow::anyhow!("a stored token is damaged"))?;
+        tokens.insert(digest, Identity { token: row.id, scopes: Scopes::parse(&row.scopes) });
+    }
+    if let Some(token) = &config.api.token {
+        let identity = Identity { token: TokenId::LOCAL, scopes: Scopes::ADMIN };
+        tokens.insert(Sha256::digest(token.expose()).into(), identity);
+    }
+    if !tokens.is_empty() {
+        return Ok(Access::Tokens(tokens));
+    }
+    if api.ip().is_loopback() {
+        info!(
+            "There is no token: whoever reaches http://{api} on this machine may call. Set api.token to change that"
+        );
+        return Ok(Access::Open { loopback: true });
+    }
+    let (digest, identity) = first_token(&config.data.dir, store).await?;
+    Ok(Access::Tokens(HashMap::from([(digest, identity)])))
+}
+
+async fn first_token(folder: &Path, store: &Store) -> anyhow::Result<([u8; 32], Identity)> {
+    let token = random_secret()?;
+    let path = folder.join(TOKEN_FILE);
+    // The file comes first: a token that is stored but written nowhere would lock everybody out.
+    write_private(&path, token.expose()).with_context(|| format!("could not write {}", path.display()))?;
+    let digest: [u8; 32] = Sha256::digest(token.expose()).into();
+    let mut writing = store.writing().await;
+    let mut tx = writing.begin().await?;
+    let id = tx.insert_token("first", &digest, "admin", Timestamp::now()).await?;
+    tx.commit().await?;
+    info!(path = %path.display(), "A first admin token is in {}", path.display());
+    Ok((digest, Identity { token: id, scopes: Scopes::ADMIN }))
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // A file from before keeps its mode when it is opened.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}
+
+fn random_secret() -> anyhow::Result<Secret> {
+    Secret::random_hex(SECRET_BYTES)
+        .map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))
+}
+
+/// The URL of a listener on this machine.
+pub(super) fn local_url(listen: SocketAddr) -> anyhow::Result<Url> {
+    Ok(Url::parse(&format!("http://{}", config::reachable(listen)))?)
+}
+
+/// Raises the limit of open files to what the system allows; how many connections each listener
+/// may hold within it.
+pub(super) fn connections_per_listener(other_files: u64) -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: maximum, maximum };
+    let open_files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    };
+    let connections = open_files.unwrap_or(u64::MAX).saturating_sub(other_files) / 2;
+    let connections = connections.clamp(64, MOST_CONNECTIONS);
+    info!(connections, "Each listener holds up to {connections} connections");
+    usize::try_from(connections).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,99 @@
+//! The command line: its words, and one file per command.
+
+mod config;
+mod healthcheck;
+mod sandbox;
+mod serve;
+mod settings;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+pub use config::ConfigCommand;
+pub use sandbox::SandboxArgs;
+pub use settings::SettingsArgs;
+
+use self::healthcheck::HealthcheckArgs;
+use self::sandbox::SandboxCommand;
+use self::serve::ServeArgs;
+
+/// A self-hosted pingback receiver for the SolveCaptcha API: every answer is on disk before the
+/// provider hears 200, and every caller that waits for it is woken at once.
+#[derive(Debug, Parser)]
+#[command(name = "pingbox", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service
+    Serve(Box<ServeArgs>),
+    /// Run the emulated provider alone, to test clients without spending money
+    Sandbox(SandboxCommand),
+    /// Show, check or begin a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Ask a running server whether it is ready, for container health checks
+    Healthcheck(HealthcheckArgs),
+}
+
+impl Cli {
+    /// The arguments of this process. Ends it with code 2 and an explanation when they make no
+    /// sense, and with code 0 for `--help` and `--version`.
+    #[must_use]
+    pub fn from_process() -> Self {
+        let matches = Self::command_line().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// `serve` takes the sandbox's knobs only beside `--sandbox`: elsewhere they would do nothing.
+    fn command_line() -> clap::Command {
+        let knobs = SandboxArgs::augment_args(clap::Command::new("knobs"));
+        let is_knob = |arg: &clap::Arg| knobs.get_arguments().any(|knob| knob.get_id() == arg.get_id());
+        Self::command().mut_subcommand("serve", |serve| {
+            serve.mut_args(|arg| if is_knob(&arg) { arg.requires("sandbox") } else { arg })
+        })
+    }
+
+    /// Does what the arguments ask for; the code to exit with.
+    ///
+    /// # Errors
+    /// When it could not be done; the text says what to do about it.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve(serve) => serve.run().await,
+            Command::Sandbox(sandbox) => sandbox.run().await,
+            Command::Config(config) => config.run().map(|()| ExitCode::SUCCESS),
+            Command::Healthcheck(healthcheck) => healthcheck.run().await,
+        }
+    }
+}
+
+/// Unlike `println!` this does not panic when the reader, such as `head`, has seen enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command_line().debug_assert();
+    }
+
+    #[test]
+    fn knobs_of_the_sandbox_need_the_sandbox() {
+        let parse = |line: &[&str]| Cli::command_line().try_get_matches_from(line).map(drop);
+        assert!(parse(&["pingbox", "serve", "--sandbox", "--delay", "0"]).is_ok());
+        assert!(parse(&["pingbox", "serve", "--delay", "0"]).is_err());
+        assert!(parse(&["pingbox", "sandbox", "--delay", "0"]).is_ok());
+    }
+}

@@ -1,0 +1,40 @@
+//! `pingbox serve`: the service.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::{SandboxArgs, SettingsArgs};
+use crate::app::App;
+use crate::config::Config;
+use crate::shutdown::Signals;
+use crate::telemetry;
+
+/// The arguments of `serve`.
+#[derive(Args, Debug)]
+pub(super) struct ServeArgs {
+    /// Use a built-in emulation of the provider: no key, no account, no internet
+    #[arg(long)]
+    sandbox: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Sandbox")]
+    knobs: SandboxArgs,
+}
+
+impl ServeArgs {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.settings.into_sources()?, self.sandbox)?;
+        telemetry::start(&config.log)?;
+        let sandbox = if self.sandbox { Some(self.knobs.settings()?) } else { None };
+        let signals = Signals::listen()?;
+        let app = App::start(config, sandbox).await?;
+        let at_once = CancellationToken::new();
+        tokio::spawn(signals.watch(app.shutdown_token(), at_once.clone()));
+        tokio::select! {
+            ended = app.run() => ended.map(|()| ExitCode::SUCCESS),
+            () = at_once.cancelled() => Ok(ExitCode::FAILURE),
+        }
+    }
+}

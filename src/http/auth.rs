@@ -1,0 +1,218 @@
+//! Who may call the API, and what they may do.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::request::Parts;
+use sha2::{Digest as _, Sha256};
+
+use super::AppState;
+use super::error::ApiError;
+use crate::model::TokenId;
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scopes {
+    pub(crate) submit: bool,
+    pub(crate) read: bool,
+    /// Sees and does everything.
+    pub(crate) admin: bool,
+}
+
+impl Scopes {
+    pub(crate) const ADMIN: Self = Self { submit: true, read: true, admin: true };
+
+    /// Reads `submit,read`; `admin` includes the others, unknown words nothing.
+    pub(crate) fn parse(text: &str) -> Self {
+        let has = |scope: &str| text.split(',').any(|word| word.trim() == scope);
+        let admin = has("admin");
+        Self { submit: admin || has("submit"), read: admin || has("read"), admin }
+    }
+}
+
+/// Somebody who may call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) token: TokenId,
+    pub(crate) scopes: Scopes,
+}
+
+/// Whom the api listener lets in.
+#[derive(Debug)]
+pub(crate) enum Access {
+    /// Whoever reaches the listener is admin, but for web pages of other sites: a browser on this
+    /// machine would carry their requests here.
+    Open {
+        /// It is open only because it is on loopback, where it is called by address or as
+        /// `localhost`. Another name is one that a web page has pointed here.
+        loopback: bool,
+    },
+    /// Whoever shows one of these tokens. They are known by their SHA-256 only, so that a look-up
+    /// tells nothing of a token by the time it takes.
+    Tokens(HashMap<[u8; 32], Identity>),
+}
+
+impl Access {
+    fn identify(&self, headers: &HeaderMap) -> Result<Identity, ApiError> {
+        match self {
+            Self::Open { .. } if is_from_another_site(headers) => Err(ApiError::Forbidden(
+                "requests of web pages from elsewhere are refused while no token is needed: set api.token",
+            )),
+            Self::Open { loopback: true } if !is_called_locally(headers) => Err(ApiError::Forbidden(
+                "while no token is needed, call this listener as localhost or by its address: or set api.token",
+            )),
+            Self::Open { .. } => Ok(Identity { token: TokenId::LOCAL, scopes: Scopes::ADMIN }),
+            Self::Tokens(tokens) => {
+                let token = bearer(headers).ok_or(ApiError::Unauthorized)?;
+                let digest: [u8; 32] = Sha256::digest(token).into();
+                tokens.get(&digest).copied().ok_or(ApiError::Unauthorized)
+            }
+        }
+    }
+}
+
+/// A caller that may do what `S` names.
+pub(super) struct Caller<S> {
+    identity: Identity,
+    scope: PhantomData<S>,
+}
+
+/// May submit and cancel.
+pub(super) struct Submit;
+/// May read.
+pub(super) struct Read;
+
+/// A scope that a [`Caller`] can be held to.
+pub(super) trait Scope {
+    const REFUSAL: &str;
+    fn is_in(scopes: Scopes) -> bool;
+}
+
+impl Scope for Submit {
+    const REFUSAL: &str = "the token lacks the scope submit";
+
+    fn is_in(scopes: Scopes) -> bool {
+        scopes.submit
+    }
+}
+
+impl Scope for Read {
+    const REFUSAL: &str = "the token lacks the scope read";
+
+    fn is_in(scopes: Scopes) -> bool {
+        scopes.read
+    }
+}
+
+impl<S> Caller<S> {
+    /// Whose tasks a new one of this caller is.
+    pub(super) fn token(&self) -> TokenId {
+        self.identity.token
+    }
+
+    /// Whose tasks the caller sees; `None` is everybody's.
+    pub(super) fn sees(&self) -> Option<TokenId> {
+        (!self.identity.scopes.admin).then_some(self.identity.token)
+    }
+}
+
+impl<S: Scope> FromRequestParts<Arc<AppState>> for Caller<S> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
+        let identity = app.access.identify(&parts.headers)?;
+        if !S::is_in(identity.scopes) {
+            return Err(ApiError::Forbidden(S::REFUSAL));
+        }
+        Ok(Self { identity, scope: PhantomData })
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a browser sends this for a page of another site, by its own word or because the page's
+/// origin is not the host it calls.
+fn is_from_another_site(headers: &HeaderMap) -> bool {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+    let foreign_origin = headers.contains_key(ORIGIN)
+        && header(ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host) != header(HOST);
+    cross_site || foreign_origin
+}
+
+/// Whether the `Host` header is an address or `localhost`.
+fn is_called_locally(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else { return true };
+    let host = host.to_str().unwrap_or_default();
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name);
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    const OPEN: Access = Access::Open { loopback: true };
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pairs = pairs.iter();
+        pairs.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn an_open_listener_refuses_pages_of_other_sites() {
+        let host = ("host", "127.0.0.1:8081");
+        for fine in [
+            vec![host],
+            vec![host, ("origin", "http://127.0.0.1:8081")],
+            vec![host, ("sec-fetch-site", "same-origin")],
+            vec![host, ("sec-fetch-site", "none")],
+        ] {
+            assert!(OPEN.identify(&headers(&fine)).is_ok(), "{fine:?}");
+        }
+        for foreign in [
+            vec![host, ("origin", "https://evil.example")],
+            vec![host, ("origin", "null")],
+            vec![host, ("sec-fetch-site", "cross-site")],
+        ] {
+            assert!(OPEN.identify(&headers(&foreign)).is_err(), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn an_open_loopback_listener_is_called_by_address_or_as_localhost() {
+        for fine in ["127.0.0.1:8081", "localhost:8081", "LOCALHOST", "[::1]:8081", "192.0.2.1"] {
+            assert!(OPEN.identify(&headers(&[("host", fine)])).is_ok(), "{fine}");
+        }
+        for rebound in ["evil.example", "evil.example:8081", "127.0.0.1.evil.example:8081", ""] {
+            assert!(OPEN.identify(&headers(&[("host", rebound)])).is_err(), "{rebound}");
+        }
+        let elsewhere = Access::Open { loopback: false };
+        assert!(elsewhere.identify(&headers(&[("host", "pingbox.internal")])).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_known_by_its_digest_and_brings_its_scopes() {
+        let identity = Identity { token: TokenId::from_number(7), scopes: Scopes::parse("read") };
+        let access = Access::Tokens(HashMap::from([(Sha256::digest("s3cret").into(), identity)]));
+        let found = access.identify(&headers(&[("authorization", "bearer s3cret")])).unwrap();
+        assert_eq!((found.token, found.scopes), (identity.token, identity.scopes));
+        assert!(!found.scopes.submit);
+        for wrong in ["Bearer S3cret", "Basic s3cret", "s3cret", "Bearer"] {
+            assert!(access.identify(&headers(&[("authorization", wrong)])).is_err(), "{wrong}");
+        }
+        assert!(access.identify(&headers(&[])).is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! What callers are told when a request cannot be served: one type, one `match`.
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tracing::error;
+
+use crate::ingest::WriteError;
+use crate::model::FieldError;
+use crate::store::StoreError;
+
+/// Errors of fields that one reply names. A request with more has one cause.
+const MAX_FIELD_ERRORS: usize = 50;
+
+/// What a caller can be told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("a valid token is needed: send it as `Authorization: Bearer <token>`")]
+    Unauthorized,
+    #[error("{0}")]
+    Forbidden(&'static str),
+    #[error("no such path: the API is under /v1/, and no path ends in a slash")]
+    PathNotFound,
+    #[error("no such task")]
+    TaskNotFound,
+    #[error("this path does not take the method {0}")]
+    MethodNotAllowed(String),
+    #[error("the body did not arrive within {0} s")]
+    BodyTooSlow(u64),
+    #[error("the task is {0}: only a task that the provider certainly does not have can be cancelled")]
+    TooLateToCancel(&'static str),
+    #[error("the body has more than {0} bytes; an image may have 102400 (100 kB)")]
+    TooLarge(usize),
+    #[error(
+        "Content-Type says {0}: send application/json, multipart/form-data or application/x-www-form-urlencoded"
+    )]
+    UnsupportedMediaType(String),
+    #[error("{}", sum_up(.0))]
+    InvalidFields(Vec<FieldError>),
+    #[error("this Idempotency-Key was used for another submission: use a new key for each new captcha")]
+    IdempotencyKeyReused,
+    #[error(
+        "public.url is not set, so no answer could come back: set it to the URL under which the provider reaches pingbox"
+    )]
+    NoPublicUrl,
+    #[error("pingbox is shutting down: ask again in a few seconds")]
+    ShuttingDown,
+    #[error("the database cannot take this right now: try again")]
+    Write(#[from] WriteError),
+    #[error("{}", if .0.is_busy() { "the database is busy: try again" } else { "internal error" })]
+    Store(#[from] StoreError),
+    #[error("internal error")]
+    Panicked,
+}
+
+impl ApiError {
+    /// One field or query parameter that cannot be taken.
+    pub(crate) fn field(name: &str, detail: impl Into<String>) -> Self {
+        Self::InvalidFields(vec![FieldError::new(name, detail)])
+    }
+
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::PathNotFound => (StatusCode::NOT_FOUND, "path_not_found"),
+            Self::TaskNotFound => (StatusCode::NOT_FOUND, "task_not_found"),
+            Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+            Self::TooLateToCancel(_) => (StatusCode::CONFLICT, "too_late_to_cancel"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::InvalidFields(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields"),
+            Self::IdempotencyKeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
+            Self::NoPublicUrl => (StatusCode::SERVICE_UNAVAILABLE, "no_public_url"),
+            Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+            Self::Write(_) => (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable"),
+            Self::Store(cause) if cause.is_busy() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
+            }
+            Self::Store(_) | Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}
+
+/// The first of the bad fields, and how many more there are.
+fn sum_up(errors: &[FieldError]) -> String {
+    let first = errors.first().map_or_else(String::new, |first| {
+        let name = first.pointer.trim_start_matches('/');
+        if name.is_empty() { first.detail.clone() } else { format!("{name} {}", first.detail) }
+    });
+    match errors.len() {
+        0 | 1 => first,
+        count => format!("{first} (and {} more)", count - 1),
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// RFC 9457
+    fn into_response(self) -> Response {
+        if let Self::Store(cause) = &self {
+            error!(%cause, "Request failed: {cause}");
+        }
+        let (status, code) = self.status_and_code();
+        let mut body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": status.as_u16(),
+            "code": code,
+            "detail": self.to_string(),
+        });
+        if let Self::InvalidFields(mut errors) = self {
+            errors.truncate(MAX_FIELD_ERRORS);
+            body["errors"] = json!(errors);
+        }
+        let problem = HeaderValue::from_static("application/problem+json");
+        let mut response = (status, [(CONTENT_TYPE, problem)], body.to_string()).into_response();
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

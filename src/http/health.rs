@@ -1,0 +1,41 @@
+//! `/livez` and `/readyz`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::AppState;
+
+/// The process answers. Does no I/O.
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Whether work can be taken: a write goes through the writer and the disk. What only slows the
+/// way to the provider is told with 200.
+pub(super) async fn readyz(State(app): State<Arc<AppState>>) -> (StatusCode, Json<Value>) {
+    let draining = app.shutdown.is_cancelled();
+    let database = if draining { None } else { Some(app.ingest.probe().await) };
+    let ready = matches!(database, Some(Ok(())));
+    let database = match database {
+        Some(Ok(())) => "ok".to_owned(),
+        Some(Err(error)) => error.to_string(),
+        None => "not asked".to_owned(),
+    };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let registration = app.registration.borrow().to_string();
+    let sending = app.held.borrow().clone().unwrap_or_else(|| "ok".to_owned());
+    (
+        status,
+        Json(json!({
+            "ready": ready,
+            "draining": draining,
+            "database": database,
+            "registration": registration,
+            "sending": sending,
+        })),
+    )
+}

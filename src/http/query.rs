@@ -1,0 +1,107 @@
+//! The query of a request, every parameter of it used or refused.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+
+use super::error::ApiError;
+use crate::model::FieldError;
+
+/// The parameters of a query, to be taken out one by one.
+pub(super) struct Query {
+    params: Vec<(String, String)>,
+    errors: Vec<FieldError>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        let params = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Ok(Self { params, errors: Vec::new() })
+    }
+}
+
+impl Query {
+    /// The text of a parameter; an empty one counts as not given.
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        self.given(name).filter(|text| !text.is_empty())
+    }
+
+    /// The text of a parameter, also if it is empty.
+    pub(super) fn given(&mut self, name: &str) -> Option<String> {
+        let mut found = None;
+        self.params.retain_mut(|(key, value)| {
+            let hit = key == name;
+            if hit {
+                found = Some(std::mem::take(value));
+            }
+            !hit
+        });
+        found
+    }
+
+    /// A parameter that is parsed; `expected` tells what it should have been.
+    pub(super) fn parsed<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
+        let text = self.text(name)?;
+        let value = text.parse().ok();
+        if value.is_none() {
+            self.errors.push(FieldError::new(name, format!("is not {expected}")));
+        }
+        value
+    }
+
+    /// `wait` in whole seconds, cut to `max`; zero if it is not given.
+    pub(super) fn wait(&mut self, max: Duration) -> Duration {
+        let seconds = self.parsed::<u64>("wait", "a whole number of seconds");
+        seconds.map_or(Duration::ZERO, |seconds| Duration::from_secs(seconds).min(max))
+    }
+
+    pub(super) fn wrong(&mut self, name: &str, detail: impl Into<String>) {
+        self.errors.push(FieldError::new(name, detail));
+    }
+
+    /// Ends the reading: what was wrong, and what nobody took, is an error.
+    pub(super) fn finish(mut self, known: &str) -> Result<(), ApiError> {
+        for (name, _) in std::mem::take(&mut self.params) {
+            self.wrong(&name, format!("is not a parameter of this path, which takes {known}"));
+        }
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::InvalidFields(self.errors)) }
+    }
+}
+
+/// `Prefer: wait=N` (RFC 7240) in whole seconds; other preferences are left to others.
+pub(super) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = values.flat_map(|value| value.split(','));
+    preferences.find_map(|preference| {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        let seconds = value.trim().trim_matches('"').parse().ok()?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| Duration::from_secs(seconds))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_out_of_other_preferences() {
+        for (value, expected) in [
+            ("wait=30", Some(30)),
+            ("respond-async, Wait = \"30\"; foo", Some(30)),
+            ("respond-async", None),
+            ("wait=soon", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("prefer", HeaderValue::from_static(value));
+            assert_eq!(preferred_wait(&headers), expected.map(Duration::from_secs), "{value}");
+        }
+    }
+}

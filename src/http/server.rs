@@ -1,0 +1,210 @@
+//! The accept loop: deadlines, connection caps, and connections that shutdown can wait for.
+//!
+//! `axum::serve` has no deadline for a request's head and holds nearly twice the memory per
+//! connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::rt::Timer;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+use tracing::{debug, warn};
+
+use super::addresses::Addresses;
+
+/// How long a client may take to send its request head, and to begin with its first one. An honest
+/// one on a bad line needs about 2 s; a slow attacker wants minutes.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection may rest between two requests. Longer than the common reverse proxies keep
+/// theirs (60–120 s), so that it is the proxy that closes: a request that meets a closing
+/// connection would be lost.
+const IDLE_DEADLINE: Duration = Duration::from_secs(150);
+/// Pause after a failed accept, which is nearly always for want of open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener, and what it serves.
+pub(crate) struct Server {
+    /// Where connections come in.
+    pub(crate) listener: TcpListener,
+    /// What answers them. The peer's `SocketAddr` is in each request's extensions.
+    pub(crate) router: Router,
+    /// Connections at a time. Beyond it, new ones wait in the kernel's queue.
+    pub(crate) max_connections: usize,
+    /// Caps the connections of one address; `None` does not.
+    pub(crate) addresses: Option<Arc<Addresses>>,
+}
+
+impl Server {
+    /// Serves until `shutdown`, then lets every request that has begun come to its end.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let connections = TaskTracker::new();
+        let slots = Arc::new(Semaphore::new(self.max_connections));
+        loop {
+            let accepted = shutdown.run_until_cancelled(async {
+                let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+                (self.listener.accept().await, slot)
+            });
+            let Some((accepted, slot)) = accepted.await else { break };
+            let (stream, peer) = match accepted {
+                Ok(connection) => connection,
+                Err(error) => {
+                    warn!(%error, "Could not accept a connection: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let (router, addresses) = (self.router.clone(), self.addresses.clone());
+            let shutdown = shutdown.clone();
+            connections.spawn(async move {
+                let admission = match addresses {
+                    Some(addresses) => match shutdown.run_until_cancelled(addresses.admit(peer.ip())).await {
+                        Some(Some(admission)) => Some(admission),
+                        _ => return,
+                    },
+                    None => None,
+                };
+                serve_connection(stream, peer, router, shutdown).await;
+                drop((slot, admission));
+            });
+        }
+        drop(self.listener);
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "Could not turn off Nagle's algorithm: {error}");
+    }
+    let started = Arc::new(AtomicBool::new(false));
+    let timer = HeadTimer { started: Arc::clone(&started), served_one: AtomicBool::new(false) };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(timer)
+        .header_read_timeout(IDLE_DEADLINE)
+        .serve_connection(TokioIo::new(Watched { stream, started }), service);
+    let mut connection = pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(%error, "Connection ended: {error}");
+    }
+}
+
+/// A stream that notes when bytes arrive.
+struct Watched {
+    stream: TcpStream,
+    started: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.started.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+}
+
+/// Gives hyper's one deadline for reading a head two lengths: a connection may rest for
+/// [`IDLE_DEADLINE`], but a head that has begun must end within [`HEAD_DEADLINE`].
+struct HeadTimer {
+    /// Set by [`Watched`] when bytes arrive.
+    started: Arc<AtomicBool>,
+    served_one: AtomicBool,
+}
+
+impl Timer for HeadTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        self.sleep_until(Instant::now() + duration)
+    }
+
+    /// hyper asks for this when it begins to wait for a head.
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        self.started.store(false, Ordering::Relaxed);
+        let is_first = !self.served_one.swap(true, Ordering::Relaxed);
+        let deadline = if is_first { Instant::now() + HEAD_DEADLINE } else { deadline };
+        let sleep = Box::pin(tokio::time::sleep_until(deadline.into()));
+        Box::pin(HeadSleep { sleep, started: Arc::clone(&self.started), is_short: is_first })
+    }
+}
+
+struct HeadSleep {
+    sleep: Pin<Box<tokio::time::Sleep>>,
+    started: Arc<AtomicBool>,
+    is_short: bool,
+}
+
+impl hyper::rt::Sleep for HeadSleep {}
+
+impl Future for HeadSleep {
+    type Output = ();
+
+    /// hyper polls this after every read that does not complete the head.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_short && self.started.load(Ordering::Relaxed) {
+            self.is_short = true;
+            self.sleep.as_mut().reset(tokio::time::Instant::now() + HEAD_DEADLINE);
+        }
+        self.sleep.as_mut().poll(cx)
+    }
+}

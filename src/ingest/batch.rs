@@ -1,0 +1,249 @@
+//! A batch of writes: what it touches is loaded, changed by the model's pure functions, and stored
+//! by one bulk statement per kind of write.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+
+use super::touched::Touched;
+use super::{Cancelled, IDEMPOTENCY_WINDOW, Receipt, Submit, Submitted, WriteError};
+use crate::model::{Pingback, Sent, Task, TaskId, Timestamp, TokenId};
+use crate::store::{NewTask, Retired, RetirementPlan, Store, StoreError, WriteTx};
+
+/// Tasks that one sweep changes at most, so that a large backlog does not hold up pingbacks.
+const SWEEP_LIMIT: u32 = 500;
+
+/// A question to the writer, and where its answer goes once it is on disk.
+#[derive(Debug)]
+pub(super) struct Asked<Q, A> {
+    pub(super) question: Q,
+    pub(super) answer: Option<A>,
+    pub(super) reply: oneshot::Sender<Result<A, WriteError>>,
+}
+
+impl<Q, A> Asked<Q, A> {
+    fn finish(self, failure: Option<WriteError>) {
+        let result = match (failure, self.answer) {
+            (None, Some(answer)) => Ok(answer),
+            (failure, _) => Err(failure.unwrap_or(WriteError::Failed)),
+        };
+        // Whoever asked may have gone; what is stored stays stored.
+        drop(self.reply.send(result));
+    }
+}
+
+/// A write that somebody waits for.
+#[derive(Debug)]
+pub(super) enum Job {
+    Submit(Asked<Submit, Submitted>),
+    Pingback(Asked<Pingback, Receipt>),
+    Claim(Asked<u32, Vec<Task>>),
+    Sent(Asked<(TaskId, Sent), ()>),
+    Cancel(Asked<(TaskId, Option<TokenId>), Cancelled>),
+    Sweep(Asked<bool, usize>),
+    Retire(Asked<RetirementPlan, Retired>),
+    Probe(Asked<(), ()>),
+}
+
+/// Writes that share a transaction. All of them wait, so any order among them is a true one.
+#[derive(Debug)]
+pub(super) struct Batch {
+    jobs: Vec<Job>,
+}
+
+/// What others need to know of a commit.
+#[derive(Debug)]
+pub(super) struct Committed {
+    /// The tasks that ended by it.
+    pub(super) ended: Vec<Task>,
+    /// Whether there may be something new to send.
+    pub(super) queue_grew: bool,
+}
+
+impl Batch {
+    pub(super) fn new(jobs: Vec<Job>) -> Self {
+        Self { jobs }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// The same writes, each in a batch of its own.
+    pub(super) fn into_singles(self) -> impl Iterator<Item = Self> {
+        self.jobs.into_iter().map(|job| Self::new(vec![job]))
+    }
+
+    /// Tells everybody what became of their write: it is stored, or all of it failed.
+    pub(super) fn finish(self, failure: Option<WriteError>) {
+        for job in self.jobs {
+            match job {
+                Job::Submit(asked) => asked.finish(failure),
+                Job::Pingback(asked) => asked.finish(failure),
+                Job::Claim(asked) => asked.finish(failure),
+                Job::Sent(asked) => asked.finish(failure),
+                Job::Cancel(asked) => asked.finish(failure),
+                Job::Sweep(asked) => asked.finish(failure),
+                Job::Retire(asked) => asked.finish(failure),
+                Job::Probe(asked) => asked.finish(failure),
+            }
+        }
+    }
+
+    /// Stores everything in one transaction; the answers wait in their places until
+    /// [`finish`](Self::finish) hands them out.
+    pub(super) async fn commit(&mut self, store: &Store) -> Result<Committed, StoreError> {
+        let now = Timestamp::now();
+        let mut writing = store.writing().await;
+        let mut tx = writing.begin().await?;
+        let new = self.submit(&mut tx, now).await?;
+        let mut touched = self.load(&mut tx).await?;
+        self.record_sent(&mut touched, now);
+        touched.load_parked(&mut tx, self.pingbacks()).await?;
+        touched.join_early();
+        self.receive(&mut touched);
+        self.cancel(&mut touched, now);
+        if !new.is_empty() {
+            tx.insert_tasks(&new).await?;
+        }
+        let queue_grew = !new.is_empty() || touched.queue_grew();
+        let mut ended = touched.store(&mut tx).await?;
+        // What follows finds tasks by their state, so everything above is stored before it.
+        let released = self.look_after(&mut tx, now, &mut ended).await?;
+        tx.commit().await?;
+        Ok(Committed { ended, queue_grew: queue_grew || released })
+    }
+
+    fn pingbacks(&self) -> impl Iterator<Item = &Pingback> {
+        self.jobs.iter().filter_map(|job| match job {
+            Job::Pingback(asked) => Some(&asked.question),
+            _ => None,
+        })
+    }
+
+    /// Numbers the new tasks, and finds those that repeat an earlier one.
+    async fn submit(&mut self, tx: &mut WriteTx<'_>, now: Timestamp) -> Result<Vec<NewTask>, StoreError> {
+        let mut new: Vec<NewTask> = Vec::new();
+        let mut by_key: HashMap<(TokenId, String), usize> = HashMap::new();
+        let mut number = None;
+        for job in &mut self.jobs {
+            let Job::Submit(asked) = job else { continue };
+            let Submit { owner, submission, idempotency } = &asked.question;
+            if let Some(key) = idempotency {
+                let earlier = match by_key.get(&(*owner, key.key.clone())) {
+                    Some(&index) => {
+                        let NewTask { task, idempotency, .. } = &new[index];
+                        Some((task.clone(), idempotency.as_ref().is_some_and(|earlier| earlier == key)))
+                    }
+                    None => tx
+                        .task_by_idempotency_key(*owner, &key.key, now.before(IDEMPOTENCY_WINDOW))
+                        .await?
+                        .map(|(task, digest)| (task, digest == key.digest)),
+                };
+                if let Some((task, same)) = earlier {
+                    asked.answer = Some(if same { Submitted::Repeated(task) } else { Submitted::KeyReused });
+                    continue;
+                }
+                by_key.insert((*owner, key.key.clone()), new.len());
+            }
+            let next = match number {
+                Some(number) => number,
+                None => tx.next_task_number().await?,
+            };
+            number = Some(next + 1);
+            let id = TaskId::new(next).ok_or_else(StoreError::out_of_ids)?;
+            let task = Task::new(id, *owner, submission, now);
+            asked.answer = Some(Submitted::New(task.clone()));
+            new.push(NewTask { task, captcha: submission.captcha.clone(), idempotency: idempotency.clone() });
+        }
+        Ok(new)
+    }
+
+    /// Loads the tasks that the batch names, by their id or by their captcha ID.
+    async fn load(&self, tx: &mut WriteTx<'_>) -> Result<Touched, StoreError> {
+        let ids = self.jobs.iter().filter_map(|job| match job {
+            Job::Sent(asked) => Some(asked.question.0),
+            Job::Cancel(asked) => Some(asked.question.0),
+            _ => None,
+        });
+        let captcha_ids = self.pingbacks().map(|pingback| &pingback.captcha_id);
+        Touched::load(tx, &ids.collect::<Vec<_>>(), &captcha_ids.collect::<Vec<_>>()).await
+    }
+
+    fn record_sent(&mut self, touched: &mut Touched, now: Timestamp) {
+        for job in &mut self.jobs {
+            if let Job::Sent(asked) = job {
+                let (id, sent) = &asked.question;
+                touched.record_sent(*id, sent.clone(), now);
+                asked.answer = Some(());
+            }
+        }
+    }
+
+    fn receive(&mut self, touched: &mut Touched) {
+        for job in &mut self.jobs {
+            if let Job::Pingback(asked) = job {
+                asked.answer = Some(touched.receive(&asked.question));
+            }
+        }
+    }
+
+    fn cancel(&mut self, touched: &mut Touched, now: Timestamp) {
+        for job in &mut self.jobs {
+            if let Job::Cancel(asked) = job {
+                let (id, owner) = asked.question;
+                asked.answer = Some(touched.cancel(id, owner, now));
+            }
+        }
+    }
+
+    /// Sweeps, claims, forgetting and probes; whether a sweep put tasks back into the queue.
+    async fn look_after(
+        &mut self,
+        tx: &mut WriteTx<'_>,
+        now: Timestamp,
+        ended: &mut Vec<Task>,
+    ) -> Result<bool, StoreError> {
+        let mut released = false;
+        for job in &mut self.jobs {
+            match job {
+                Job::Sweep(asked) => {
+                    let swept = sweep(tx, asked.question, now).await?;
+                    asked.answer = Some(swept.len());
+                    released |= swept.iter().any(|task| !task.is_final());
+                    ended.extend(swept.into_iter().filter(Task::is_final));
+                }
+                Job::Claim(asked) => asked.answer = Some(claim(tx, asked.question, now).await?),
+                Job::Retire(asked) => asked.answer = Some(tx.retire(&asked.question).await?),
+                Job::Probe(asked) => {
+                    tx.remember("probed_at", &now.to_string()).await?;
+                    asked.answer = Some(());
+                }
+                Job::Submit(_) | Job::Pingback(_) | Job::Sent(_) | Job::Cancel(_) => {}
+            }
+        }
+        Ok(released)
+    }
+}
+
+/// Expires what is overdue, and ends the wait of unconfirmed tasks; the tasks that changed.
+async fn sweep(tx: &mut WriteTx<'_>, resubmit: bool, now: Timestamp) -> Result<Vec<Task>, StoreError> {
+    let mut tasks = tx.overdue_tasks(SWEEP_LIMIT, now).await?;
+    tasks.retain_mut(|task| task.expire(now) || task.leave_unconfirmed(resubmit, now));
+    if !tasks.is_empty() {
+        tx.update_tasks(tasks.iter()).await?;
+    }
+    Ok(tasks)
+}
+
+/// Marks the next tasks as being sent, and hands them out.
+async fn claim(tx: &mut WriteTx<'_>, limit: u32, now: Timestamp) -> Result<Vec<Task>, StoreError> {
+    let mut tasks = tx.sendable_tasks(limit, now).await?;
+    for task in &mut tasks {
+        task.start_sending(now);
+    }
+    if !tasks.is_empty() {
+        tx.update_tasks(tasks.iter()).await?;
+    }
+    Ok(tasks)
+}

@@ -1,0 +1,233 @@
+//! Opening a database: create, migrate, check that it is as durable as promised, recover.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
+use tokio::sync::Mutex;
+
+use super::{Store, StoreError};
+use crate::model::{Sent, Timestamp};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Earlier versions of SQLite can lose commits of the write-ahead log.
+const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+/// How long a statement waits for another program that holds the database.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a caller waits for a free connection before it is told that the database is busy.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Readers beside the writer. SQLite's reads are short; more connections would only take turns.
+const READERS: u32 = 4;
+/// Pages in the write-ahead log before the writer moves them into the database: 4 MiB. Measured
+/// best between 1,000 and 4,000 pages.
+const CHECKPOINT_PAGES: &str = "1000";
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// Its folder cannot be made.
+    #[error("could not create the folder {}", .0.display())]
+    Folder(PathBuf, #[source] std::io::Error),
+    /// It does not exist and cannot be made.
+    #[error("could not create the database {}", .0.display())]
+    Create(PathBuf, #[source] std::io::Error),
+    /// Another process holds it.
+    #[error("another pingbox uses the database {}: each needs a data.dir of its own", .0.display())]
+    InUse(PathBuf),
+    /// It cannot be opened or written.
+    #[error("could not open the database {}", .0.display())]
+    Open(PathBuf, #[source] sqlx::Error),
+    /// It was written by a later version of pingbox.
+    #[error("the database {} was written by a newer pingbox: use that version, or another data.dir", .0.display())]
+    Newer(PathBuf),
+    /// Its tables cannot be brought up to date.
+    #[error("could not migrate the database {}", .0.display())]
+    Migrate(PathBuf, #[source] MigrateError),
+    /// A setting that durability hangs on did not take.
+    #[error("the database {} runs with {setting} = {found}, but durability needs {needed}", path.display())]
+    Setting {
+        /// The database.
+        path: PathBuf,
+        /// The pragma, or the library's version.
+        setting: &'static str,
+        /// What was read back.
+        found: String,
+        /// What it must be.
+        needed: String,
+    },
+}
+
+impl Store {
+    /// Opens the database, created and brought up to date as needed. Tasks that were being sent
+    /// when the last process ended become unconfirmed: nobody knows whether they arrived.
+    pub(crate) async fn open(path: &Path, now: Timestamp) -> Result<Self, OpenError> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            tokio::fs::create_dir_all(folder)
+                .await
+                .map_err(|error| OpenError::Folder(folder.to_owned(), error))?;
+        }
+        let lock = lock(path)?;
+        make_private(path).await.map_err(|error| OpenError::Create(path.to_owned(), error))?;
+        let open_error = |error| OpenError::Open(path.to_owned(), error);
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        let mut writer = options.connect().await.map_err(open_error)?;
+        check_settings(&mut writer, path).await?;
+        migrate(&mut writer, path).await?;
+        let readers = async |connections| {
+            let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
+            pool.connect_with(options.clone().read_only(true)).await.map_err(open_error)
+        };
+        let (reader, own_reader) = (readers(READERS).await?, readers(1).await?);
+        let store =
+            Self { writer: Arc::new(Mutex::new(Some(writer))), reader, own_reader, lock: Arc::new(lock) };
+        store.recover(now).await.map_err(|StoreError(error)| open_error(error))?;
+        Ok(store)
+    }
+
+    async fn recover(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut writing = self.writing().await;
+        let mut tx = writing.begin().await?;
+        let mut tasks = tx.submitting_tasks().await?;
+        for task in &mut tasks {
+            let reason = "pingbox ended while the task was being sent".to_owned();
+            task.record_sent(Sent::Unanswered { reason }, now);
+        }
+        if !tasks.is_empty() {
+            tx.update_tasks(tasks.iter()).await?;
+            tracing::warn!(tasks = tasks.len(), "Tasks that were being sent at the last end are unconfirmed");
+        }
+        tx.commit().await
+    }
+}
+
+/// Takes the database for this process. The lock lies on a file beside it, because SQLite has locks of
+/// its own on the database, and goes with the process however that ends.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    let path_of_lock = path.with_file_name(name);
+    let create = |error| OpenError::Create(path_of_lock.clone(), error);
+    let file =
+        File::options().write(true).create(true).truncate(false).open(&path_of_lock).map_err(create)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(create(error)),
+    }
+}
+
+/// Makes the file, if there is none, so that only its owner reads it: answers and the pingback secret
+/// are in it. SQLite gives the files beside it the same mode.
+async fn make_private(path: &Path) -> std::io::Result<()> {
+    let made = tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await;
+    match made {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+    MIGRATIONS.run(writer).await.map_err(|error| match error {
+        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
+            OpenError::Newer(path.to_owned())
+        }
+        error => OpenError::Migrate(path.to_owned(), error),
+    })
+}
+
+/// Reads back what was asked for: a file system or another program may have refused it.
+async fn check_settings(writer: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+    const SETTINGS: [(&str, &str, &str); 4] = [
+        ("journal_mode", "SELECT CAST(journal_mode AS TEXT) FROM pragma_journal_mode", "wal"),
+        ("synchronous", "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous", "2"),
+        ("foreign_keys", "SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys", "1"),
+        ("busy_timeout", "SELECT CAST(timeout AS TEXT) FROM pragma_busy_timeout", "5000"),
+    ];
+    let open_error = |error| OpenError::Open(path.to_owned(), error);
+    for (setting, sql, needed) in SETTINGS {
+        let found: String = sqlx::query(sql).fetch_one(&mut *writer).await.map_err(open_error)?.get(0);
+        if found != needed {
+            return Err(OpenError::Setting {
+                path: path.to_owned(),
+                setting,
+                found,
+                needed: needed.to_owned(),
+            });
+        }
+    }
+    let found: String =
+        sqlx::query("SELECT sqlite_version()").fetch_one(&mut *writer).await.map_err(open_error)?.get(0);
+    if version(&found) < Some(OLDEST_SQLITE) {
+        let needed = "3.51.3 or later".to_owned();
+        return Err(OpenError::Setting { path: path.to_owned(), setting: "SQLite", found, needed });
+    }
+    Ok(())
+}
+
+fn version(text: &str) -> Option<(u32, u32, u32)> {
+    let mut parts = text.splitn(3, '.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(version("3.51.3") >= Some(OLDEST_SQLITE));
+        assert!(version("3.100.0") > Some(OLDEST_SQLITE));
+        assert!(version("3.51.2") < Some(OLDEST_SQLITE));
+        assert!(version("4") < Some(OLDEST_SQLITE));
+    }
+
+    #[tokio::test]
+    async fn only_the_owner_reads_the_database_and_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep").join("test.db");
+        let store = Store::open(&path, Timestamp::now()).await.unwrap();
+        for name in ["test.db", "test.db-wal", "test.db-shm"] {
+            let mode = std::fs::metadata(path.with_file_name(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_database_serves_one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let store = Store::open(&path, Timestamp::now()).await.unwrap();
+        let error = Store::open(&path, Timestamp::now()).await.expect_err("it should be refused");
+        assert!(matches!(error, OpenError::InUse(_)), "{error}");
+        store.close().await;
+        Store::open(&path, Timestamp::now()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let store = Store::open(&path, Timestamp::now()).await.unwrap();
+        let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                     VALUES (9999, 'later', 1, x'00', 0)";
+        sqlx::query(later).execute(store.writer.lock().await.as_mut().unwrap()).await.unwrap();
+        store.close().await;
+        let error = Store::open(&path, Timestamp::now()).await.expect_err("it should be refused");
+        assert!(matches!(error, OpenError::Newer(_)), "{error}");
+    }
+}

@@ -1,0 +1,125 @@
+//! The read side: what callers ask for, from the pool of readers.
+
+use bytes::Bytes;
+use sqlx::Row as _;
+
+use super::rows::{self, task_columns};
+use super::write::json;
+use super::{Store, StoreError};
+use crate::model::{Captcha, CaptchaFile, CaptchaType, Status, Task, TaskId, TokenId};
+
+/// How many tasks one page looks at: a filter that few tasks pass must not hold a reader for long.
+const MAX_SCAN: i64 = 100_000;
+
+/// Which tasks to list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TaskFilter {
+    /// Only those of this owner; `None` lists everybody's.
+    pub(crate) owner: Option<TokenId>,
+    /// Only those with this status.
+    pub(crate) status: Option<Status>,
+    /// Only those of this type.
+    pub(crate) kind: Option<CaptchaType>,
+    /// Only those with exactly this tag.
+    pub(crate) tag: Option<String>,
+    /// Only those older than this one: where the previous page ended.
+    pub(crate) before: Option<TaskId>,
+    /// At most this many.
+    pub(crate) limit: u32,
+}
+
+/// A page of tasks, newest first.
+#[derive(Clone, Debug)]
+pub(crate) struct TaskPage {
+    /// The tasks.
+    pub(crate) tasks: Vec<Task>,
+    /// Where the next page goes on; `None` on the last. A page with a next one may be short, or empty.
+    pub(crate) next: Option<TaskId>,
+}
+
+impl Store {
+    /// The tasks with these ids, in no order; ids that name none are left out.
+    pub(crate) async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+        const SQL: &str =
+            concat!("SELECT ", task_columns!(), " FROM task WHERE id IN (SELECT value FROM json_each($1))");
+        let keys = json(ids.iter().map(|id| id.number()));
+        let found = sqlx::query(SQL).bind(keys).fetch_all(&self.reader).await?;
+        Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
+    }
+
+    /// A page of the tasks that pass the filter.
+    pub(crate) async fn list_tasks(&self, filter: &TaskFilter) -> Result<TaskPage, StoreError> {
+        /// `$tag` is a statement of its own because only so its index is used.
+        macro_rules! page {
+            ($tag:literal) => {
+                concat!(
+                    "SELECT ",
+                    task_columns!(),
+                    " FROM task
+                      WHERE ($1 IS NULL OR owner = $1) AND ($2 IS NULL OR status = $2)
+                        AND ($3 IS NULL OR type = $3) AND ",
+                    $tag,
+                    " AND id < $5 AND id >= $6 ORDER BY id DESC LIMIT $7"
+                )
+            };
+        }
+        let sql = if filter.tag.is_some() { page!("tag = $4") } else { page!("$4 IS NULL") };
+        let before = match filter.before {
+            Some(id) => id.number(),
+            None => self.next_number().await?,
+        };
+        // Tags have an index.
+        let oldest = if filter.tag.is_some() { 0 } else { before.saturating_sub(MAX_SCAN) };
+        let found = sqlx::query(sql)
+            .bind(filter.owner.map(TokenId::number))
+            .bind(filter.status.map(Status::as_str))
+            .bind(filter.kind.map(CaptchaType::as_str))
+            .bind(filter.tag.as_deref())
+            .bind(before)
+            .bind(oldest)
+            // One more tells whether there is a next page.
+            .bind(i64::from(filter.limit) + 1)
+            .fetch_all(&self.reader)
+            .await?;
+        let mut tasks = found.iter().map(rows::task).collect::<Result<Vec<_>, _>>()?;
+        let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+        let more = tasks.len() > limit;
+        tasks.truncate(limit);
+        let next = match tasks.last() {
+            Some(task) if more => Some(task.id),
+            // What is older was not looked at.
+            _ => TaskId::new(oldest),
+        };
+        Ok(TaskPage { tasks, next })
+    }
+
+    /// The number after the newest task.
+    async fn next_number(&self) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COALESCE(MAX(id), 0) + 1 FROM task";
+        Ok(sqlx::query(SQL).fetch_one(&self.reader).await?.try_get(0)?)
+    }
+
+    /// What `in.php` is to be sent for a task; `None` if there is no such task.
+    pub(crate) async fn captcha(&self, id: TaskId) -> Result<Option<Captcha>, StoreError> {
+        const TASK: &str = "SELECT type, params FROM task WHERE id = $1";
+        const FILES: &str = "SELECT field, content FROM task_file WHERE task_id = $1 ORDER BY position";
+        let Some(row) = sqlx::query(TASK).bind(id.number()).fetch_optional(&self.own_reader).await? else {
+            return Ok(None);
+        };
+        let kind = rows::parsed(&row, "type")?;
+        let params = serde_json::from_str(row.try_get("params")?).map_err(|error| {
+            sqlx::Error::ColumnDecode { index: "params".to_owned(), source: error.into() }
+        })?;
+        let files = sqlx::query(FILES).bind(id.number()).fetch_all(&self.own_reader).await?;
+        let files = files.iter().map(|row| {
+            let content = Bytes::from(row.try_get::<Vec<u8>, _>("content")?);
+            Ok::<_, sqlx::Error>(CaptchaFile { field: row.try_get("field")?, content })
+        });
+        Ok(Some(Captcha { kind, params, files: files.collect::<Result<_, _>>()? }))
+    }
+
+    /// Whether any task is stored.
+    pub(crate) async fn has_tasks(&self) -> Result<bool, StoreError> {
+        Ok(sqlx::query("SELECT EXISTS (SELECT 1 FROM task)").fetch_one(&self.reader).await?.try_get(0)?)
+    }
+}

@@ -1,0 +1,193 @@
+//! Tasks and pingbacks as rows: read from a row, written as JSON for the bulk statements.
+
+use std::str::FromStr;
+
+use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Decode, Row as _, Sqlite, Type};
+
+use crate::model::{CaptchaId, ErrorCode, Outcome, Pingback, Price, Task, TaskId, Timestamp, TokenId, Via};
+
+/// The columns that [`task`] reads.
+macro_rules! task_columns {
+    () => {
+        "id, owner, type, status, tag, priority, captcha_id, answer, error, via, price, attempts, doubtful, reason, \
+         extra, created_at, sent_at, submitted_at, answered_at, expires_at, due_at"
+    };
+}
+pub(super) use task_columns;
+
+/// The columns that [`pingback`] reads.
+macro_rules! pingback_columns {
+    () => {
+        "id, captcha_id, task_id, code, outcome, price, extra, received_at"
+    };
+}
+pub(super) use pingback_columns;
+
+pub(super) fn task(row: &SqliteRow) -> Result<Task, sqlx::Error> {
+    Ok(Task {
+        id: task_id(row, "id")?,
+        owner: TokenId::from_number(row.try_get("owner")?),
+        kind: parsed(row, "type")?,
+        status: parsed(row, "status")?,
+        tag: row.try_get("tag")?,
+        priority: row.try_get("priority")?,
+        captcha_id: parsed_if_any(row, "captcha_id")?,
+        answer: row.try_get("answer")?,
+        error: row.try_get::<Option<String>, _>("error")?.map(ErrorCode::known),
+        via: match row.try_get::<Option<String>, _>("via")?.as_deref() {
+            Some("pingback") => Some(Via::Pingback),
+            Some("reconcile") => Some(Via::Reconcile),
+            _ => None,
+        },
+        price: parsed_if_any(row, "price")?,
+        attempts: row.try_get("attempts")?,
+        doubtful: row.try_get("doubtful")?,
+        reason: row.try_get("reason")?,
+        extra: row.try_get("extra")?,
+        created_at: time(row, "created_at")?,
+        sent_at: time_if_any(row, "sent_at")?,
+        submitted_at: time_if_any(row, "submitted_at")?,
+        answered_at: time_if_any(row, "answered_at")?,
+        expires_at: time(row, "expires_at")?,
+        due_at: time_if_any(row, "due_at")?,
+    })
+}
+
+pub(super) fn pingback(row: &SqliteRow) -> Result<Pingback, sqlx::Error> {
+    let code: String = row.try_get("code")?;
+    Ok(Pingback {
+        captcha_id: parsed(row, "captcha_id")?,
+        outcome: match row.try_get("outcome")? {
+            "answer" => Outcome::Answer(code.clone()),
+            "failed" => Outcome::Failed(ErrorCode::known(code.as_str())),
+            _ => Outcome::Notice,
+        },
+        code,
+        price: parsed_if_any(row, "price")?,
+        extra: row.try_get("extra")?,
+        received_at: time(row, "received_at")?,
+    })
+}
+
+pub(super) fn task_id(row: &SqliteRow, column: &'static str) -> Result<TaskId, sqlx::Error> {
+    TaskId::new(row.try_get(column)?).ok_or_else(|| corrupt(column))
+}
+
+pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, sqlx::Error> {
+    row.try_get(column).map(Timestamp::from_micros)
+}
+
+fn time_if_any(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, sqlx::Error> {
+    Ok(optional::<i64>(row, column)?.map(Timestamp::from_micros))
+}
+
+pub(super) fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, sqlx::Error> {
+    parsed_if_any(row, column)?.ok_or_else(|| corrupt(column))
+}
+
+fn parsed_if_any<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<Option<T>, sqlx::Error> {
+    match optional::<&str>(row, column)? {
+        Some(text) => text.parse().map(Some).map_err(|_| corrupt(column)),
+        None => Ok(None),
+    }
+}
+
+fn optional<'r, T: Decode<'r, Sqlite> + Type<Sqlite>>(
+    row: &'r SqliteRow,
+    column: &'static str,
+) -> Result<Option<T>, sqlx::Error> {
+    row.try_get(column)
+}
+
+fn corrupt(column: &'static str) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not a value that pingbox writes".into() }
+}
+
+/// The columns of a task that change during its life, as the bulk `UPDATE` reads them.
+#[derive(Serialize)]
+pub(super) struct TaskChange<'a> {
+    id: i64,
+    status: &'static str,
+    captcha_id: Option<&'a str>,
+    answer: Option<&'a str>,
+    error: Option<&'a str>,
+    via: Option<&'static str>,
+    price: Option<&'a str>,
+    attempts: u32,
+    doubtful: u8,
+    reason: Option<&'a str>,
+    extra: Option<&'a str>,
+    sent_at: Option<i64>,
+    submitted_at: Option<i64>,
+    answered_at: Option<i64>,
+    due_at: Option<i64>,
+}
+
+impl<'a> From<&'a Task> for TaskChange<'a> {
+    fn from(task: &'a Task) -> Self {
+        Self {
+            id: task.id.number(),
+            status: task.status.as_str(),
+            captcha_id: task.captcha_id.as_ref().map(CaptchaId::as_str),
+            answer: task.answer.as_deref(),
+            error: task.error.as_ref().map(ErrorCode::as_str),
+            via: task.via.map(Via::as_str),
+            price: task.price.as_ref().map(Price::as_str),
+            attempts: task.attempts,
+            doubtful: u8::from(task.doubtful),
+            reason: task.reason.as_deref(),
+            extra: task.extra.as_deref(),
+            sent_at: task.sent_at.map(Timestamp::as_micros),
+            submitted_at: task.submitted_at.map(Timestamp::as_micros),
+            answered_at: task.answered_at.map(Timestamp::as_micros),
+            due_at: task.due_at.map(Timestamp::as_micros),
+        }
+    }
+}
+
+/// A new task, as the bulk `INSERT` reads it.
+#[derive(Serialize)]
+pub(super) struct TaskInsert<'a> {
+    pub(super) id: i64,
+    pub(super) owner: i64,
+    pub(super) r#type: &'static str,
+    pub(super) status: &'static str,
+    pub(super) tag: Option<&'a str>,
+    pub(super) priority: i32,
+    /// JSON within JSON: the parameters are stored as text.
+    pub(super) params: String,
+    pub(super) created_at: i64,
+    pub(super) expires_at: i64,
+}
+
+/// A pingback to keep, as the bulk `INSERT` reads it.
+#[derive(Serialize)]
+pub(super) struct PingbackInsert<'a> {
+    captcha_id: &'a str,
+    task_id: Option<i64>,
+    code: &'a str,
+    outcome: &'static str,
+    price: Option<&'a str>,
+    extra: Option<&'a str>,
+    received_at: i64,
+}
+
+impl<'a> PingbackInsert<'a> {
+    pub(super) fn new(pingback: &'a Pingback, task_id: Option<TaskId>) -> Self {
+        Self {
+            captcha_id: pingback.captcha_id.as_str(),
+            task_id: task_id.map(TaskId::number),
+            code: &pingback.code,
+            outcome: match pingback.outcome {
+                Outcome::Answer(_) => "answer",
+                Outcome::Failed(_) => "failed",
+                Outcome::Notice => "notice",
+            },
+            price: pingback.price.as_ref().map(Price::as_str),
+            extra: pingback.extra.as_deref(),
+            received_at: pingback.received_at.as_micros(),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The write side: one transaction, and in it one bulk statement per kind of write. A statement
+//! is a round trip to SQLite's thread (25–70 µs), so rows travel together, as one JSON text.
+
+use std::borrow::Borrow;
+
+use serde::Serialize;
+use sqlx::{Connection as _, Row as _, Sqlite, SqliteConnection, Transaction};
+
+use super::StoreError;
+use super::rows::{self, PingbackInsert, TaskChange, TaskInsert, pingback_columns, task_columns};
+use crate::model::{Captcha, CaptchaId, ErrorCode, Pingback, Task, TaskId, Timestamp, TokenId};
+
+/// A write under way. Dropped without [`commit`](Self::commit), it leaves no trace.
+pub(crate) struct WriteTx<'c> {
+    tx: Transaction<'c, Sqlite>,
+}
+
+/// A task to store, with what `in.php` will be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct NewTask {
+    /// The task.
+    pub(crate) task: Task,
+    /// Its parameters and images.
+    pub(crate) captcha: Captcha,
+    /// What a repeat of the submission would be known by.
+    pub(crate) idempotency: Option<IdempotencyKey>,
+}
+
+/// A caller's `Idempotency-Key`, with the digest of what was submitted under it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct IdempotencyKey {
+    /// The key as the caller chose it. It means something only together with the task's owner.
+    pub(crate) key: String,
+    /// SHA-256 of the submission.
+    pub(crate) digest: [u8; 32],
+}
+
+/// A pingback that was kept, with its row.
+#[derive(Clone, Debug)]
+pub(crate) struct ParkedPingback {
+    /// Its number.
+    pub(crate) id: i64,
+    /// The task it belongs to, once that is known.
+    pub(crate) task_id: Option<TaskId>,
+    /// The pingback.
+    pub(crate) pingback: Pingback,
+}
+
+/// A pingback to keep, and the task it belongs to, if any.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parked<'a> {
+    /// The pingback.
+    pub(crate) pingback: &'a Pingback,
+    /// The task with its captcha ID.
+    pub(crate) task_id: Option<TaskId>,
+}
+
+impl<'c> WriteTx<'c> {
+    pub(super) async fn begin(connection: &'c mut SqliteConnection) -> Result<Self, StoreError> {
+        // A deferred transaction would fail, instead of wait, when it turns from reading to writing.
+        Ok(Self { tx: connection.begin_with("BEGIN IMMEDIATE").await? })
+    }
+
+    /// Makes everything durable: when this returns, it is on disk.
+    /// When it fails, nothing of the transaction counts as stored.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.tx.commit().await?)
+    }
+
+    /// The tasks with these ids.
+    pub(crate) async fn tasks_by_ids(&mut self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+        const SQL: &str =
+            concat!("SELECT ", task_columns!(), " FROM task WHERE id IN (SELECT value FROM json_each($1))");
+        self.tasks(SQL, &json(ids.iter().map(|id| id.number()))).await
+    }
+
+    /// The tasks that the provider knows by these ids, oldest first.
+    pub(crate) async fn tasks_by_captcha_ids(&mut self, ids: &[&CaptchaId]) -> Result<Vec<Task>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM task WHERE captcha_id IN (SELECT value FROM json_each($1)) ORDER BY id"
+        );
+        self.tasks(SQL, &json(ids.iter().map(|id| id.as_str()))).await
+    }
+
+    /// Tasks that were being sent.
+    pub(super) async fn submitting_tasks(&mut self) -> Result<Vec<Task>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM task WHERE answered_at IS NULL AND status = 'submitting'"
+        );
+        Ok(sqlx::query(SQL)
+            .fetch_all(&mut *self.tx)
+            .await?
+            .iter()
+            .map(rows::task)
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// The next tasks to send, at most `limit`: highest priority first, then oldest first.
+    pub(crate) async fn sendable_tasks(
+        &mut self,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Task>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM task WHERE status = 'queued' AND (due_at IS NULL OR due_at <= $1) AND expires_at > $1
+              ORDER BY priority DESC, id LIMIT $2"
+        );
+        self.tasks_at(SQL, now, limit).await
+    }
+
+    /// Open tasks whose time is over, and unconfirmed ones that waited long enough; at most `limit`
+    /// of each.
+    pub(crate) async fn overdue_tasks(
+        &mut self,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Task>, StoreError> {
+        const EXPIRED: &str = concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM task WHERE answered_at IS NULL AND expires_at <= $1 AND status <> 'submitting' LIMIT $2"
+        );
+        const UNCONFIRMED: &str = concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM task WHERE status = 'unconfirmed' AND due_at <= $1 AND expires_at > $1 LIMIT $2"
+        );
+        let mut tasks = self.tasks_at(EXPIRED, now, limit).await?;
+        tasks.extend(self.tasks_at(UNCONFIRMED, now, limit).await?);
+        Ok(tasks)
+    }
+
+    /// The number of the next new task. Numbers are never used again, also after their rows are gone.
+    pub(crate) async fn next_task_number(&mut self) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COALESCE(MAX(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'task'";
+        Ok(sqlx::query(SQL).fetch_one(&mut *self.tx).await?.try_get(0)?)
+    }
+
+    /// Stores new tasks with their images and idempotency keys.
+    pub(crate) async fn insert_tasks(&mut self, new: &[NewTask]) -> Result<(), StoreError> {
+        const TASKS: &str =
+            "INSERT INTO task (id, owner, type, status, tag, priority, params, created_at, expires_at)
+            SELECT value->>'id', value->>'owner', value->>'type', value->>'status', value->>'tag',
+                   value->>'priority', value->>'params', value->>'created_at', value->>'expires_at'
+            FROM json_each($1)";
+        let rows = new.iter().map(|NewTask { task, captcha, .. }| TaskInsert {
+            id: task.id.number(),
+            owner: task.owner.number(),
+            r#type: task.kind.as_str(),
+            status: task.status.as_str(),
+            tag: task.tag.as_deref(),
+            priority: task.priority,
+            params: json(captcha.params.iter()),
+            created_at: task.created_at.as_micros(),
+            expires_at: task.expires_at.as_micros(),
+        });
+        sqlx::query(TASKS).bind(json(rows)).execute(&mut *self.tx).await?;
+        for new in new {
+            self.insert_files(new).await?;
+            if let Some(idempotency) = &new.idempotency {
+                self.insert_idempotency(&new.task, idempotency).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Images are a row each: as text for a bulk statement they would double in size.
+    async fn insert_files(&mut self, new: &NewTask) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO task_file (task_id, position, field, content) VALUES ($1, $2, $3, $4)";
+        for (position, file) in (0_i64..).zip(&new.captcha.files) {
+            sqlx::query(SQL)
+                .bind(new.task.id.number())
+                .bind(position)
+                .bind(&file.field)
+                .bind(file.content.as_ref())
+                .execute(&mut *self.tx)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_idempotency(
+        &mut self,
+        task: &Task,
+        idempotency: &IdempotencyKey,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO idempotency (owner, key, digest, task_id, created_at)
+            VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (owner, key) DO UPDATE
+            SET digest = excluded.digest, task_id = excluded.task_id, created_at = excluded.created_at";
+        sqlx::query(SQL)
+            .bind(task.owner.number())
+            .bind(&idempotency.key)
+            .bind(idempotency.digest.as_slice())
+            .bind(task.id.number())
+            .bind(task.created_at.as_micros())
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// The task that the owner submitted under this key since `since`, and the digest it had.
+    pub(crate) async fn task_by_idempotency_key(
+        &mut self,
+        owner: TokenId,
+        key: &str,
+        since: Timestamp,
+    ) -> Result<Option<(Task, Vec<u8>)>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            task_columns!(),
+            ", (SELECT digest FROM idempotency WHERE owner = $1 AND key = $2) AS digest
+              FROM task WHERE id = (SELECT task_id FROM idempotency
+                                    WHERE owner = $1 AND key = $2 AND created_at >= $3)"
+        );
+        let row = sqlx::query(SQL)
+            .bind(owner.number())
+            .bind(key)
+            .bind(since.as_micros())
+            .fetch_optional(&mut *self.tx)
+            .await?;
+        Ok(row.map(|row| Ok::<_, sqlx::Error>((rows::task(&row)?, row.try_get("digest")?))).transpose()?)
+    }
+
+    /// Stores what changed about tasks.
+    pub(crate) async fn update_tasks(
+        &mut self,
+        tasks: impl Iterator<Item = impl Borrow<Task>>,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE task SET
+                status = change.value->>'status', captcha_id = change.value->>'captcha_id',
+                answer = change.value->>'answer', error = change.value->>'error',
+                via = change.value->>'via', price = change.value->>'price',
+                attempts = change.value->>'attempts',
+                doubtful = change.value->>'doubtful', reason = change.value->>'reason',
+                extra = change.value->>'extra', sent_at = change.value->>'sent_at',
+                submitted_at = change.value->>'submitted_at', answered_at = change.value->>'answered_at',
+                due_at = change.value->>'due_at'
+            FROM json_each($1) AS change
+            WHERE task.id = change.value->>'id'";
+        let tasks: Vec<_> = tasks.collect();
+        let changes = json(tasks.iter().map(|task| TaskChange::from(task.borrow())));
+        sqlx::query(SQL).bind(changes).execute(&mut *self.tx).await?;
+        Ok(())
+    }
+
+    /// The pingbacks that were kept for these captcha IDs, oldest first.
+    pub(crate) async fn parked_pingbacks(
+        &mut self,
+        ids: &[&CaptchaId],
+    ) -> Result<Vec<ParkedPingback>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            pingback_columns!(),
+            " FROM pingback WHERE captcha_id IN (SELECT value FROM json_each($1)) ORDER BY id"
+        );
+        let found =
+            sqlx::query(SQL).bind(json(ids.iter().map(|id| id.as_str()))).fetch_all(&mut *self.tx).await?;
+        let parked = found.iter().map(|row| {
+            Ok::<_, sqlx::Error>(ParkedPingback {
+                id: row.try_get("id")?,
+                task_id: row.try_get::<Option<i64>, _>("task_id")?.and_then(TaskId::new),
+                pingback: rows::pingback(row)?,
+            })
+        });
+        Ok(parked.collect::<Result<_, _>>()?)
+    }
+
+    /// Keeps pingbacks that settled nothing.
+    pub(crate) async fn insert_pingbacks(&mut self, parked: &[Parked<'_>]) -> Result<(), StoreError> {
+        const SQL: &str =
+            "INSERT INTO pingback (captcha_id, task_id, code, outcome, price, extra, received_at)
+            SELECT value->>'captcha_id', value->>'task_id', value->>'code', value->>'outcome',
+                   value->>'price', value->>'extra', value->>'received_at'
+            FROM json_each($1)";
+        let rows = json(parked.iter().map(|parked| PingbackInsert::new(parked.pingback, parked.task_id)));
+        sqlx::query(SQL).bind(rows).execute(&mut *self.tx).await?;
+        Ok(())
+    }
+
+    /// Ties pingbacks that came early to the tasks whose they are.
+    pub(crate) async fn join_pingbacks(&mut self, joined: &[(i64, TaskId)]) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE pingback SET task_id = pair.value->>1 FROM json_each($1) AS pair
+            WHERE pingback.id = pair.value->>0";
+        let pairs = json(joined.iter().map(|(id, task)| (id, task.number())));
+        sqlx::query(SQL).bind(pairs).execute(&mut *self.tx).await?;
+        Ok(())
+    }
+
+    /// Gives up on every open task; how many there were.
+    pub(crate) async fn abandon_open_tasks(&mut self, now: Timestamp) -> Result<u64, StoreError> {
+        const SQL: &str = "UPDATE task SET status = 'expired', error = $1, answered_at = $2
+            WHERE answered_at IS NULL";
+        let done =
+            sqlx::query(SQL).bind(ErrorCode::EXPIRED).bind(now.as_micros()).execute(&mut *self.tx).await?;
+        Ok(done.rows_affected())
+    }
+
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.tx
+    }
+
+    async fn tasks_at(
+        &mut self,
+        sql: &'static str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Task>, StoreError> {
+        let query = sqlx::query(sql).bind(now.as_micros()).bind(limit);
+        let found = query.fetch_all(&mut *self.tx).await?;
+        Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
+    }
+
+    async fn tasks(&mut self, sql: &'static str, keys: &str) -> Result<Vec<Task>, StoreError> {
+        let found = sqlx::query(sql).bind(keys).fetch_all(&mut *self.tx).await?;
+        Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
+    }
+}
+
+/// A JSON array of the items, as `json_each` takes it.
+pub(super) fn json(items: impl Iterator<Item = impl Serialize>) -> String {
+    let items: Vec<_> = items.collect();
+    serde_json::to_string(&items).expect("rows of text and numbers are JSON")
+}
