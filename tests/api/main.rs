@@ -1,1 +1,16 @@
-//! Behaviour over real HTTP.
+//! The service over real HTTP, against the emulated provider.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod access;
+mod bad_input;
+mod cli;
+mod crash;
+mod dispatch;
+mod faults;
+mod harness;
+mod owners;
+mod pingback;
+mod shutdown;
+mod submit;
+mod wait;

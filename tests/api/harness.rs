@@ -1,0 +1,219 @@
+//! The service on free ports with a database of its own, and the emulated provider behind it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use pingbox::app::App;
+use pingbox::config::{Config, Sources};
+use pingbox::sandbox::{Answers, Knobs, Sandbox, Settings};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Nothing here takes this long unless it is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The secret segment of the pingback URL.
+pub(crate) const SECRET: &str = "a-secret-of-the-tests-0123456789";
+
+/// Knobs with which a captcha waits for as long as a test runs: the test sends the pingbacks.
+pub(crate) fn never_solved() -> Knobs {
+    Knobs { delay_ms: 80_000, limits: false, ..Knobs::default() }
+}
+
+/// Knobs with which a captcha is solved as soon as it is taken.
+pub(crate) fn solved_at_once() -> Knobs {
+    Knobs { delay_ms: 0, limits: false, ..Knobs::default() }
+}
+
+pub(crate) struct TestApp {
+    pub(crate) public: String,
+    pub(crate) api: String,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) http: reqwest::Client,
+    pub(crate) shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+    data: TempDir,
+}
+
+impl TestApp {
+    /// One whose captchas are never solved by the provider.
+    pub(crate) async fn spawn() -> Self {
+        Self::with(never_solved(), &[]).await
+    }
+
+    /// One with these knobs and environment variables.
+    pub(crate) async fn with(knobs: Knobs, environment: &[(&str, &str)]) -> Self {
+        Self::start(knobs, environment, TempDir::new().unwrap()).await
+    }
+
+    async fn start(knobs: Knobs, environment: &[(&str, &str)], data: TempDir) -> Self {
+        let config = config(data.path(), environment);
+        let answers = Answers::load(&data_file("answers.json")).unwrap();
+        let app = App::start(config, Some(Settings { knobs, answers, ..Settings::default() })).await.unwrap();
+        Self {
+            public: format!("http://{}", app.public_addr()),
+            api: format!("http://{}", app.api_addr()),
+            sandbox: app.sandbox().unwrap().clone(),
+            http: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap(),
+            shutdown: app.shutdown_token(),
+            running: tokio::spawn(app.run()),
+            data,
+        }
+    }
+
+    /// One on data that is there.
+    pub(crate) async fn on(knobs: Knobs, data: TempDir) -> Self {
+        Self::start(knobs, &[], data).await
+    }
+
+    /// Ends it in order; what is left is its data.
+    pub(crate) async fn stop(self) -> TempDir {
+        self.shutdown.cancel();
+        timeout(PATIENCE, self.running).await.expect("it ends").unwrap().unwrap();
+        self.data
+    }
+
+    /// Ends it in order and starts it again on the same data.
+    pub(crate) async fn restart(self, knobs: Knobs) -> Self {
+        self.restart_with(knobs, &[]).await
+    }
+
+    /// The same with other environment variables.
+    pub(crate) async fn restart_with(self, knobs: Knobs, environment: &[(&str, &str)]) -> Self {
+        Self::start(knobs, environment, self.stop().await).await
+    }
+
+    /// The folder that `data.dir` names.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.data.path().join("pingbox.db")
+    }
+
+    /// A connection to the database beside those of the service.
+    pub(crate) async fn connect(&self) -> SqliteConnection {
+        SqliteConnection::connect(&format!("sqlite://{}", self.database().display())).await.unwrap()
+    }
+
+    /// How many tasks are on disk.
+    pub(crate) async fn stored_tasks(&self) -> i64 {
+        let row = sqlx::query("SELECT COUNT(*) FROM task").fetch_one(&mut self.connect().await).await;
+        row.unwrap().get(0)
+    }
+
+    /// A request to submit a task, to be filled.
+    pub(crate) fn submission(&self) -> reqwest::RequestBuilder {
+        self.http.post(format!("{}/v1/tasks", self.api))
+    }
+
+    /// `GET` on the api listener; status and body.
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        reply(self.http.get(format!("{}{path}", self.api))).await
+    }
+
+    /// `DELETE` on the api listener; status and body.
+    pub(crate) async fn delete(&self, path: &str) -> (StatusCode, Value) {
+        reply(self.http.delete(format!("{}{path}", self.api))).await
+    }
+
+    /// `POST /v1/tasks` with JSON; status and body.
+    pub(crate) async fn post(&self, body: &Value) -> (StatusCode, Value) {
+        reply(self.submission().json(body)).await
+    }
+
+    /// Submits a text captcha; its id.
+    pub(crate) async fn submit(&self) -> String {
+        let (status, task) = self.post(&text_captcha()).await;
+        assert_eq!(status, StatusCode::CREATED, "{task}");
+        task["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Submits a text captcha and waits until the provider has taken it; its id and captcha ID.
+    pub(crate) async fn submitted(&self) -> (String, String) {
+        let id = self.submit().await;
+        let task = self.until(&id, |task| task["captcha_id"].is_string()).await;
+        (id, task["captcha_id"].as_str().unwrap().to_owned())
+    }
+
+    pub(crate) async fn task(&self, id: &str) -> Value {
+        let (status, task) = self.get(&format!("/v1/tasks/{id}")).await;
+        assert_eq!(status, StatusCode::OK, "{task}");
+        task
+    }
+
+    /// The task, once it is as `wanted`.
+    pub(crate) async fn until(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let poll = async {
+            loop {
+                let task = self.task(id).await;
+                if wanted(&task) {
+                    return task;
+                }
+            }
+        };
+        timeout(PATIENCE, poll).await.expect("it comes about")
+    }
+
+    /// The URL that the provider sends answers to.
+    pub(crate) fn pingback_url(&self) -> String {
+        format!("{}/pingback/{SECRET}", self.public)
+    }
+
+    /// POSTs a pingback as the provider does; the status.
+    pub(crate) async fn pingback(&self, captcha_id: &str, code: &str) -> StatusCode {
+        let form = [("id", captcha_id), ("code", code)];
+        self.http.post(self.pingback_url()).form(&form).send().await.unwrap().status()
+    }
+
+    /// What `in.php` was sent, oldest first.
+    pub(crate) fn submissions(&self) -> Vec<Value> {
+        let requests = serde_json::to_value(self.sandbox.requests()).unwrap();
+        let is_submission = |request: &Value| request["path"] == "/in.php";
+        requests.as_array().unwrap().iter().filter(|request| is_submission(request)).cloned().collect()
+    }
+}
+
+/// Status and JSON body of the reply to `request`.
+pub(crate) async fn reply(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    (status, text.parse().unwrap_or_else(|error| panic!("{error}: {text:?}")))
+}
+
+/// A file of `tests/data`.
+pub(crate) fn data_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+pub(crate) fn base64(content: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(content)
+}
+
+pub(crate) fn text_captcha() -> Value {
+    json!({"type": "text", "textcaptcha": "If tomorrow is Saturday, what day is today?"})
+}
+
+/// The configuration of a service with its data in `folder`.
+fn config(folder: &Path, environment: &[(&str, &str)]) -> Config {
+    let folder = folder.to_str().unwrap();
+    let own = [
+        ("PINGBOX_PUBLIC__LISTEN", "127.0.0.1:0"),
+        ("PINGBOX_API__LISTEN", "127.0.0.1:0"),
+        ("PINGBOX_PINGBACK__SECRET", SECRET),
+        ("PINGBOX_PROVIDER__SUBMIT_INTERVAL", "0ms"),
+        ("PINGBOX_DATA__DIR", folder),
+    ];
+    let given = |name: &str| environment.iter().any(|(given, _)| *given == name);
+    let own = own.iter().filter(|(name, _)| !given(name));
+    let env = own.chain(environment).map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Config::load(&Sources { flags: Vec::new(), env, file: None }, true).unwrap()
+}
