@@ -1,2 +1,0 @@
-//! The load harness.
-fn main() {}

@@ -1,0 +1,153 @@
+//! The load harness: runs the real program against a provider that takes everything and answers
+//! nothing, and measures what callers and senders see. `docs/performance.md` explains the figures.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | `client` | a lean HTTP/1.1 client, and the pingbacks it sends |
+//! | `program` | pingbox as a child process |
+//! | `peer` | servers within this process: the mute provider, and what pingbox is compared with |
+//! | `tasks` | tasks made ready to be answered, and read back |
+//! | `machine` | the disk and the processor at the time |
+//! | `stats` | latencies, medians |
+//! | `report` | tables and JSON |
+//! | `ingest`, `wake`, `idle`, `start` | the measurements |
+
+mod client;
+mod idle;
+mod ingest;
+mod machine;
+mod peer;
+mod program;
+mod report;
+mod start;
+mod stats;
+mod tasks;
+mod wake;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+use clap::{CommandFactory as _, Parser, ValueEnum};
+use serde_json::{Map, Value, json};
+use tokio::runtime;
+
+use self::report::Report;
+
+/// The most connections, waiters and pingbacks a second that can be asked for.
+const MOST: u64 = 100_000;
+
+/// Measures pingbox on this machine. Give no measurement to see this help.
+#[derive(Debug, Parser)]
+#[command(name = "cargo bench --bench load --")]
+struct Args {
+    /// What to measure
+    #[arg(value_enum)]
+    what: Option<What>,
+    /// ingest: keep-alive connections that send pingbacks
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=MOST))]
+    connections: u64,
+    /// ingest: how long each server is measured in each run
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// ingest, wake: how often everything is measured, by turns; medians are shown
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+    runs: u64,
+    /// wake: callers that wait, each on a connection of its own
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
+    waiters: u64,
+    /// wake: pingbacks a second
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
+    rate: u64,
+    /// idle: callers that wait, as far as the limit of open files allows
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
+    idle_waiters: u64,
+    /// Worker threads of pingbox and of the servers it is compared with [default: one a core]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: Option<u16>,
+    /// Also write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// What `cargo bench` passes to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Durable pingbacks a second, beside a server that stores nothing and a naive one
+    Ingest,
+    /// From a pingback sent to its waiting caller's reply received
+    Wake,
+    /// Memory after the start, and for each waiting caller
+    Idle,
+    /// From the start of the process to the first pingback on disk; size of the program
+    Start,
+    /// All of these
+    All,
+}
+
+/// What every measurement needs.
+struct Bench {
+    args: Args,
+    /// Drives all clients, on the main thread.
+    runtime: runtime::Runtime,
+    /// Connections that this process may open.
+    open_files: u64,
+}
+
+type Measure = fn(&Bench) -> anyhow::Result<Report>;
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let Some(what) = args.what else {
+        Args::command().print_help()?;
+        return Ok(());
+    };
+    let open_files = machine::raise_open_files();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let bench = Bench { args, runtime, open_files };
+    let mut figures = Map::new();
+    if cfg!(debug_assertions) {
+        report::say("This is a debug build: its figures mean nothing.\n");
+    }
+    let machine = machine::describe()?;
+    report::say(&machine.to_string());
+    figures.insert("machine".to_owned(), serde_json::to_value(&machine)?);
+    let measures: [(What, &str, Measure); 4] = [
+        (What::Ingest, "ingest", ingest::measure),
+        (What::Wake, "wake", wake::measure),
+        (What::Idle, "idle", idle::measure),
+        (What::Start, "start", start::measure),
+    ];
+    for (_, name, measure) in measures.into_iter().filter(|(of, ..)| what == *of || what == What::All) {
+        let report = measure(&bench).with_context(|| format!("{name} failed"))?;
+        report::say(&report.to_string());
+        figures.insert(name.to_owned(), report.into_json());
+    }
+    bench.write_json(figures)
+}
+
+impl Bench {
+    fn write_json(&self, figures: Map<String, Value>) -> anyhow::Result<()> {
+        let Some(path) = &self.args.json else { return Ok(()) };
+        let text = serde_json::to_string_pretty(&Value::Object(figures))?;
+        std::fs::write(path, text + "\n").with_context(|| format!("could not write {}", path.display()))
+    }
+
+    fn workers(&self) -> usize {
+        self.args.workers.map_or_else(machine::cores, usize::from)
+    }
+
+    /// Fails unless this process can hold so many connections.
+    fn ensure_files(&self, connections: u64) -> anyhow::Result<()> {
+        let free = self.open_files.saturating_sub(machine::OTHER_FILES);
+        ensure!(connections <= free, "{connections} connections, but open files are limited to {free}");
+        Ok(())
+    }
+
+    fn settings(&self) -> Value {
+        let Args { connections, seconds, runs, waiters, rate, .. } = &self.args;
+        json!({ "connections": connections, "seconds": seconds, "runs": runs, "waiters": waiters,
+                "rate": rate, "workers": self.workers() })
+    }
+}

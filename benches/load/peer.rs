@@ -1,0 +1,148 @@
+//! Servers within this process, each on threads of its own: the provider that pingbox talks to,
+//! and two ways to take pingbacks that pingbox is compared with.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::routing::{any, post};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::net::TcpListener;
+use tokio::runtime::{self, Runtime};
+use tower::ServiceExt as _;
+
+/// The first captcha ID that the mute provider gives.
+const FIRST_CAPTCHA_ID: u64 = 20_000_000_000;
+/// Connections of the naive server's pool.
+const NAIVE_CONNECTIONS: u32 = 5;
+
+/// A server within this process, until it is dropped.
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// Taken on drop.
+    runtime: Option<Runtime>,
+}
+
+impl Peer {
+    pub(crate) fn start(router: Router, workers: usize) -> anyhow::Result<Self> {
+        Self::start_on(runtime(workers)?, router)
+    }
+
+    fn start_on(runtime: Runtime, router: Router) -> anyhow::Result<Self> {
+        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
+        let address = listener.local_addr()?;
+        runtime.spawn(serve(listener, router));
+        Ok(Self { address, runtime: Some(runtime) })
+    }
+
+    /// What an HTTP server can do at best: decodes the pingback, and forgets it.
+    pub(crate) fn forgetful(workers: usize) -> anyhow::Result<Self> {
+        let receive = async |body: Bytes| match decode(&body) {
+            Some(_) => StatusCode::OK,
+            None => StatusCode::BAD_REQUEST,
+        };
+        Self::start(Router::new().route("/pingback/{secret}", post(receive)), workers)
+    }
+
+    /// What one would write in an hour: a pool of connections, and a commit for each pingback, as
+    /// durable as pingbox's.
+    pub(crate) fn naive(folder: &Path, workers: usize) -> anyhow::Result<Self> {
+        let options = SqliteConnectOptions::new()
+            .filename(folder.join("naive.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full);
+        let runtime = runtime(workers)?;
+        let pool = runtime.block_on(async {
+            let pool = SqlitePoolOptions::new().max_connections(NAIVE_CONNECTIONS);
+            let pool = pool.connect_with(options).await?;
+            sqlx::query("CREATE TABLE pingback (id TEXT PRIMARY KEY, code TEXT NOT NULL)")
+                .execute(&pool)
+                .await?;
+            Ok::<_, sqlx::Error>(pool)
+        })?;
+        let router = Router::new().route("/pingback/{secret}", post(insert)).with_state(pool);
+        Self::start_on(runtime, router)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn runtime(workers: usize) -> std::io::Result<Runtime> {
+    runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+}
+
+/// The same loop as pingbox's, without its deadlines and limits.
+async fn serve(listener: TcpListener, router: Router) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let router = router.clone();
+        tokio::spawn(async move {
+            // Without it replies are only slower.
+            drop(stream.set_nodelay(true));
+            let service = service_fn(|request: hyper::Request<_>| {
+                let reply = router.clone().oneshot(request.map(Body::new));
+                async { Ok::<_, Infallible>(reply.await.unwrap_or_else(|never| match never {})) }
+            });
+            // A client that hangs up ends its connection with an error.
+            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+        });
+    }
+}
+
+fn decode(body: &[u8]) -> Option<(String, String)> {
+    let (mut id, mut code) = (None, None);
+    for (name, value) in form_urlencoded::parse(body) {
+        match &*name {
+            "id" => id = Some(value.into_owned()),
+            "code" => code = Some(value.into_owned()),
+            _ => {}
+        }
+    }
+    id.zip(code)
+}
+
+async fn insert(State(pool): State<SqlitePool>, body: Bytes) -> StatusCode {
+    const SQL: &str = "INSERT INTO pingback (id, code) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    let Some((id, code)) = decode(&body) else { return StatusCode::BAD_REQUEST };
+    match sqlx::query(SQL).bind(id).bind(code).execute(&pool).await {
+        Ok(_) => StatusCode::OK,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// A provider that takes every captcha and never sends an answer: the harness does that itself.
+pub(crate) fn mute_provider() -> Router {
+    let next = Arc::new(AtomicU64::new(FIRST_CAPTCHA_ID));
+    let submit = async move |body: Bytes| {
+        let id = next.fetch_add(1, Ordering::Relaxed);
+        reply(&body, &id.to_string())
+    };
+    let ask = async |RawQuery(query): RawQuery| reply(query.unwrap_or_default().as_bytes(), "");
+    Router::new().route("/in.php", post(submit)).route("/res.php", any(ask))
+}
+
+/// Says yes, in JSON if asked to.
+fn reply(params: &[u8], request: &str) -> String {
+    let as_json = form_urlencoded::parse(params).any(|(name, value)| name == "json" && value == "1");
+    match request {
+        _ if as_json => format!("{{\"status\":1,\"request\":\"{request}\"}}"),
+        "" => "OK".to_owned(),
+        _ => format!("OK|{request}"),
+    }
+}
