@@ -23,6 +23,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Checks a captcha image against the provider's limits; the error says what is wrong with it.
 pub(super) fn check_captcha(content: &[u8]) -> Result<(), String> {
+    if content.len() < MIN_BYTES && content.is_ascii() {
+        return Err(format!(
+            "has {} bytes, which read like text: send the image itself (with curl, file=@NAME)",
+            content.len()
+        ));
+    }
     if content.len() < MIN_BYTES {
         return Err(format!("has {} bytes; the provider takes images from {MIN_BYTES} bytes", content.len()));
     }
