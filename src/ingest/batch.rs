@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::touched::Touched;
 use super::{Cancelled, IDEMPOTENCY_WINDOW, Receipt, Submit, Submitted, WriteError};
 use crate::model::{Pingback, Sent, Task, TaskId, Timestamp, TokenId};
-use crate::store::{NewTask, Retired, RetirementPlan, Store, StoreError, WriteTx};
+use crate::store::{NewTask, Retired, RetirementPlan, Store, StoreError, WriteTx, Writing};
 
 /// Tasks that one sweep changes at most, so that a large backlog does not hold up pingbacks.
 const SWEEP_LIMIT: u32 = 500;
@@ -90,11 +90,33 @@ impl Batch {
         }
     }
 
-    /// Stores everything in one transaction; the answers wait in their places until
+    /// Stores everything, or nothing; the answers wait in their places until
     /// [`finish`](Self::finish) hands them out.
     pub(super) async fn commit(&mut self, store: &Store) -> Result<Committed, StoreError> {
-        let now = Timestamp::now();
         let mut writing = store.writing().await;
+        if self.pingbacks().count() == self.jobs.len() {
+            self.commit_pingbacks(&mut writing).await
+        } else {
+            self.commit_any(&mut writing).await
+        }
+    }
+
+    /// Pingbacks nearly always come down to one statement that writes, and that is a transaction by
+    /// itself: it saves two turns to SQLite's thread out of four or five.
+    async fn commit_pingbacks(&mut self, writing: &mut Writing) -> Result<Committed, StoreError> {
+        let mut reading = writing.each_alone()?;
+        let mut touched = self.load(&mut reading).await?;
+        touched.load_parked(&mut reading, self.pingbacks()).await?;
+        drop(reading);
+        self.receive(&mut touched);
+        let mut tx = if touched.is_one_statement() { writing.each_alone()? } else { writing.begin().await? };
+        let ended = touched.store(&mut tx).await?;
+        tx.commit().await?;
+        Ok(Committed { ended, queue_grew: false })
+    }
+
+    async fn commit_any(&mut self, writing: &mut Writing) -> Result<Committed, StoreError> {
+        let now = Timestamp::now();
         let mut tx = writing.begin().await?;
         let new = self.submit(&mut tx, now).await?;
         let mut touched = self.load(&mut tx).await?;

@@ -169,6 +169,12 @@ impl Touched {
         self.changed.iter().filter_map(|id| self.tasks.get(id))
     }
 
+    /// Whether [`store`](Self::store) takes one statement, or none.
+    pub(super) fn is_one_statement(&self) -> bool {
+        let kinds = [!self.changed.is_empty(), !self.kept.is_empty(), !self.joined.is_empty()];
+        kinds.into_iter().filter(|&is_needed| is_needed).count() <= 1
+    }
+
     /// Stores every change; the tasks that ended.
     pub(super) async fn store(self, tx: &mut WriteTx<'_>) -> Result<Vec<Task>, StoreError> {
         if !self.changed.is_empty() {

@@ -38,8 +38,17 @@ pub(crate) struct Writing(OwnedMutexGuard<Option<SqliteConnection>>);
 impl Writing {
     /// Begins a transaction. Fails when the database is locked by another program, or closed.
     pub(crate) async fn begin(&mut self) -> Result<WriteTx<'_>, StoreError> {
-        let connection = self.0.as_mut().ok_or(sqlx::Error::PoolClosed)?;
-        WriteTx::begin(connection).await
+        WriteTx::begin(self.connection()?).await
+    }
+
+    /// Statements that each count by themselves: reading, and then a single one that writes. What was
+    /// read still holds then, because nobody else can have the turn, nor the database.
+    pub(crate) fn each_alone(&mut self) -> Result<WriteTx<'_>, StoreError> {
+        Ok(WriteTx::each_alone(self.connection()?))
+    }
+
+    fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        Ok(self.0.as_mut().ok_or(sqlx::Error::PoolClosed)?)
     }
 }
 

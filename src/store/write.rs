@@ -10,9 +10,17 @@ use super::StoreError;
 use super::rows::{self, PingbackInsert, TaskChange, TaskInsert, pingback_columns, task_columns};
 use crate::model::{Captcha, CaptchaId, ErrorCode, Pingback, Task, TaskId, Timestamp, TokenId};
 
-/// A write under way. Dropped without [`commit`](Self::commit), it leaves no trace.
+/// A write under way. Dropped without [`commit`](Self::commit), a transaction leaves no trace.
 pub(crate) struct WriteTx<'c> {
-    tx: Transaction<'c, Sqlite>,
+    scope: Scope<'c>,
+}
+
+/// What the statements of a write have in common.
+enum Scope<'c> {
+    /// All of them count, or none.
+    Transaction(Transaction<'c, Sqlite>),
+    /// Each counts by itself, at once.
+    EachAlone(&'c mut SqliteConnection),
 }
 
 /// A task to store, with what `in.php` will be sent.
@@ -58,13 +66,21 @@ pub(crate) struct Parked<'a> {
 impl<'c> WriteTx<'c> {
     pub(super) async fn begin(connection: &'c mut SqliteConnection) -> Result<Self, StoreError> {
         // A deferred transaction would fail, instead of wait, when it turns from reading to writing.
-        Ok(Self { tx: connection.begin_with("BEGIN IMMEDIATE").await? })
+        let transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(Self { scope: Scope::Transaction(transaction) })
+    }
+
+    pub(super) fn each_alone(connection: &'c mut SqliteConnection) -> Self {
+        Self { scope: Scope::EachAlone(connection) }
     }
 
     /// Makes everything durable: when this returns, it is on disk.
     /// When it fails, nothing of the transaction counts as stored.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        Ok(self.tx.commit().await?)
+        match self.scope {
+            Scope::Transaction(transaction) => Ok(transaction.commit().await?),
+            Scope::EachAlone(_) => Ok(()),
+        }
     }
 
     /// The tasks with these ids.
@@ -92,7 +108,7 @@ impl<'c> WriteTx<'c> {
             " FROM task WHERE answered_at IS NULL AND status = 'submitting'"
         );
         Ok(sqlx::query(SQL)
-            .fetch_all(&mut *self.tx)
+            .fetch_all(self.connection())
             .await?
             .iter()
             .map(rows::task)
@@ -139,7 +155,7 @@ impl<'c> WriteTx<'c> {
     /// The number of the next new task. Numbers are never used again, also after their rows are gone.
     pub(crate) async fn next_task_number(&mut self) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT COALESCE(MAX(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'task'";
-        Ok(sqlx::query(SQL).fetch_one(&mut *self.tx).await?.try_get(0)?)
+        Ok(sqlx::query(SQL).fetch_one(self.connection()).await?.try_get(0)?)
     }
 
     /// Stores new tasks with their images and idempotency keys.
@@ -160,7 +176,7 @@ impl<'c> WriteTx<'c> {
             created_at: task.created_at.as_micros(),
             expires_at: task.expires_at.as_micros(),
         });
-        sqlx::query(TASKS).bind(json(rows)).execute(&mut *self.tx).await?;
+        sqlx::query(TASKS).bind(json(rows)).execute(self.connection()).await?;
         for new in new {
             self.insert_files(new).await?;
             if let Some(idempotency) = &new.idempotency {
@@ -179,7 +195,7 @@ impl<'c> WriteTx<'c> {
                 .bind(position)
                 .bind(&file.field)
                 .bind(file.content.as_ref())
-                .execute(&mut *self.tx)
+                .execute(self.connection())
                 .await?;
         }
         Ok(())
@@ -200,7 +216,7 @@ impl<'c> WriteTx<'c> {
             .bind(idempotency.digest.as_slice())
             .bind(task.id.number())
             .bind(task.created_at.as_micros())
-            .execute(&mut *self.tx)
+            .execute(self.connection())
             .await?;
         Ok(())
     }
@@ -223,7 +239,7 @@ impl<'c> WriteTx<'c> {
             .bind(owner.number())
             .bind(key)
             .bind(since.as_micros())
-            .fetch_optional(&mut *self.tx)
+            .fetch_optional(self.connection())
             .await?;
         Ok(row.map(|row| Ok::<_, sqlx::Error>((rows::task(&row)?, row.try_get("digest")?))).transpose()?)
     }
@@ -246,7 +262,7 @@ impl<'c> WriteTx<'c> {
             WHERE task.id = change.value->>'id'";
         let tasks: Vec<_> = tasks.collect();
         let changes = json(tasks.iter().map(|task| TaskChange::from(task.borrow())));
-        sqlx::query(SQL).bind(changes).execute(&mut *self.tx).await?;
+        sqlx::query(SQL).bind(changes).execute(self.connection()).await?;
         Ok(())
     }
 
@@ -260,8 +276,10 @@ impl<'c> WriteTx<'c> {
             pingback_columns!(),
             " FROM pingback WHERE captcha_id IN (SELECT value FROM json_each($1)) ORDER BY id"
         );
-        let found =
-            sqlx::query(SQL).bind(json(ids.iter().map(|id| id.as_str()))).fetch_all(&mut *self.tx).await?;
+        let found = sqlx::query(SQL)
+            .bind(json(ids.iter().map(|id| id.as_str())))
+            .fetch_all(self.connection())
+            .await?;
         let parked = found.iter().map(|row| {
             Ok::<_, sqlx::Error>(ParkedPingback {
                 id: row.try_get("id")?,
@@ -280,7 +298,7 @@ impl<'c> WriteTx<'c> {
                    value->>'price', value->>'extra', value->>'received_at'
             FROM json_each($1)";
         let rows = json(parked.iter().map(|parked| PingbackInsert::new(parked.pingback, parked.task_id)));
-        sqlx::query(SQL).bind(rows).execute(&mut *self.tx).await?;
+        sqlx::query(SQL).bind(rows).execute(self.connection()).await?;
         Ok(())
     }
 
@@ -289,7 +307,7 @@ impl<'c> WriteTx<'c> {
         const SQL: &str = "UPDATE pingback SET task_id = pair.value->>1 FROM json_each($1) AS pair
             WHERE pingback.id = pair.value->>0";
         let pairs = json(joined.iter().map(|(id, task)| (id, task.number())));
-        sqlx::query(SQL).bind(pairs).execute(&mut *self.tx).await?;
+        sqlx::query(SQL).bind(pairs).execute(self.connection()).await?;
         Ok(())
     }
 
@@ -297,13 +315,19 @@ impl<'c> WriteTx<'c> {
     pub(crate) async fn abandon_open_tasks(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         const SQL: &str = "UPDATE task SET status = 'expired', error = $1, answered_at = $2
             WHERE answered_at IS NULL";
-        let done =
-            sqlx::query(SQL).bind(ErrorCode::EXPIRED).bind(now.as_micros()).execute(&mut *self.tx).await?;
+        let done = sqlx::query(SQL)
+            .bind(ErrorCode::EXPIRED)
+            .bind(now.as_micros())
+            .execute(self.connection())
+            .await?;
         Ok(done.rows_affected())
     }
 
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.tx
+        match &mut self.scope {
+            Scope::Transaction(transaction) => transaction,
+            Scope::EachAlone(connection) => connection,
+        }
     }
 
     async fn tasks_at(
@@ -313,12 +337,12 @@ impl<'c> WriteTx<'c> {
         limit: u32,
     ) -> Result<Vec<Task>, StoreError> {
         let query = sqlx::query(sql).bind(now.as_micros()).bind(limit);
-        let found = query.fetch_all(&mut *self.tx).await?;
+        let found = query.fetch_all(self.connection()).await?;
         Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
     }
 
     async fn tasks(&mut self, sql: &'static str, keys: &str) -> Result<Vec<Task>, StoreError> {
-        let found = sqlx::query(sql).bind(keys).fetch_all(&mut *self.tx).await?;
+        let found = sqlx::query(sql).bind(keys).fetch_all(self.connection()).await?;
         Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
     }
 }
