@@ -322,3 +322,18 @@ async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener>
     let bound = TcpListener::bind(address).await;
     bound.with_context(|| format!("could not listen on {address}: set {setting} to a free address"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_panics_ends_the_service() {
+        let shutdown = CancellationToken::new();
+        let parts = Parts::new(&shutdown);
+        parts.start("sound part", shutdown.clone().cancelled_owned());
+        parts.start("weak part", async { panic!("it breaks") });
+        timeout(Duration::from_secs(5), shutdown.cancelled()).await.expect("the others are told to end");
+        assert_eq!(parts.broken.get(), Some(&"weak part"));
+    }
+}

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::harness::{PATIENCE, SECRET, data_file, text_captcha};
+use crate::harness::{PATIENCE, SECRET, data_file, reply, text_captcha};
 
 /// Of the right shape; no account has it.
 const KEY: &str = "1abc234de56fab7c89012d34e56fa7b8";
@@ -368,6 +368,18 @@ fn a_first_token_is_not_in_the_log() {
     let (_, log) = server.terminate();
     assert!(log.iter().all(|line| !line.contains(token.trim_end())));
     assert!(log.iter().any(|line| line.contains("api-token")), "{log:#?}");
+}
+
+#[tokio::test]
+async fn without_a_public_url_nothing_is_taken_that_could_not_be_answered() {
+    let data = TempDir::new().unwrap();
+    let mut command = pingbox(data.path(), &["serve"]);
+    command.env("PINGBOX_PROVIDER__API_KEY", KEY).env("PINGBOX_PROVIDER__BASE_URL", NOWHERE);
+    let service = Server::start(&mut command);
+    let request = http().post(format!("{}/v1/tasks", service.url("api"))).json(&text_captcha());
+    let (status, problem) = reply(request).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (503, &json!("no_public_url")));
+    assert!(problem["detail"].as_str().unwrap().contains("public.url"), "{problem}");
 }
 
 #[tokio::test]

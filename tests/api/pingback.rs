@@ -6,8 +6,11 @@ use pingbox::sandbox::{Knobs, Share};
 use reqwest::StatusCode;
 use serde_json::json;
 use sqlx::Row as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::harness::{SECRET, TestApp, never_solved, solved_at_once};
+use crate::harness::{PATIENCE, SECRET, TestApp, never_solved, solved_at_once};
 
 /// The codes that are kept beside the tasks, with the task they belong to.
 async fn kept(app: &TestApp) -> Vec<(String, Option<i64>)> {
@@ -260,14 +263,42 @@ async fn strangers_are_slowed_down_and_the_provider_is_not() {
 }
 
 #[tokio::test]
-async fn a_body_that_trickles_in_is_cut_off() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+async fn a_head_that_does_not_end_is_cut_off() {
     let app = TestApp::spawn().await;
-    let mut stream = tokio::net::TcpStream::connect(app.public.trim_start_matches("http://")).await.unwrap();
+    for begun in ["", "POST /pingback HTTP/1.1\r\nHost: x\r\n"] {
+        let mut stream = TcpStream::connect(app.public.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let read = timeout(Duration::from_secs(40), stream.read_to_end(&mut Vec::new())).await;
+        assert!(read.is_ok(), "still open after {begun:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_may_rest_for_longer_than_a_head_may_take() {
+    let app = TestApp::spawn().await;
+    let mut stream = TcpStream::connect(app.public.trim_start_matches("http://")).await.unwrap();
+    let body = "id=11122233344&code=x";
+    let length = body.len();
+    let request =
+        format!("POST /pingback/{SECRET} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
+    for _ in 0..2 {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = [0; 512];
+        let read = timeout(PATIENCE, stream.read(&mut reply)).await.expect("answered").unwrap();
+        assert!(reply[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&reply[..read]));
+        // What passes is the time that a proxy keeps its connection.
+        tokio::time::sleep(Duration::from_secs(11)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_in_is_cut_off() {
+    let app = TestApp::spawn().await;
+    let mut stream = TcpStream::connect(app.public.trim_start_matches("http://")).await.unwrap();
     let head = format!("POST /pingback/{SECRET} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nid=1");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut reply = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(40), stream.read_to_end(&mut reply)).await;
+    let read = timeout(Duration::from_secs(40), stream.read_to_end(&mut reply)).await;
     read.expect("cut off").unwrap();
     assert!(reply.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&reply));
 }
