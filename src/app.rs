@@ -203,7 +203,8 @@ impl Wiring<'_> {
         self.parts.start("writer", writer.run());
 
         let registration = self.start_registrar(&provider, pingback.as_ref());
-        let sender = Sender { ingest: ingest.clone(), store: self.store.clone(), provider, pingback };
+        let (store, orders) = (self.store.clone(), Arc::default());
+        let sender = Sender { ingest: ingest.clone(), store, provider, pingback, orders };
         let interval = self.config.provider.submit_interval;
         let (held, held_for) = watch::channel(None);
         let dispatcher = Dispatcher { sender, queued, registration: registration.clone(), held, interval };

@@ -1,6 +1,6 @@
 //! Sends queued tasks to the provider: spaced, several in flight, each outcome recorded.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -43,28 +43,49 @@ pub(crate) struct Sender {
     pub(crate) store: Store,
     pub(crate) provider: Provider,
     pub(crate) pingback: Option<PingbackUrl>,
+    pub(crate) orders: Arc<Orders>,
 }
 
-/// Requests under way, and when the next may start.
-struct Pace {
-    in_flight: JoinSet<Demand>,
-    next_start: Instant,
+/// What the provider asked of everything that is to be sent. It is noted before the outcome of the
+/// task that brought it is recorded, so that nobody is sent after it.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    pause_until: Mutex<Option<Instant>>,
     /// The code that forbids to go on.
-    stopped: Option<ErrorCode>,
+    stopped: OnceLock<ErrorCode>,
 }
 
-impl Pace {
-    /// Heeds what the reply to one request asks of the others.
-    fn heed(&mut self, ended: Result<Demand, JoinError>) {
-        match ended {
-            Ok(Demand::Nothing) => {}
-            Ok(Demand::Pause(pause)) => self.next_start = self.next_start.max(Instant::now() + pause),
-            Ok(Demand::Stop(code)) => self.stopped = Some(code),
-            // The task stays as it is until the next start finds it.
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(error) => error!(%error, "Sending a task broke off: {error}"),
+impl Orders {
+    fn note(&self, demand: Demand) {
+        match demand {
+            Demand::Nothing => {}
+            Demand::Pause(pause) => {
+                let mut pause_until = self.pause_until.lock().unwrap_or_else(PoisonError::into_inner);
+                *pause_until = (*pause_until).max(Some(Instant::now() + pause));
+            }
+            Demand::Stop(code) => {
+                self.stopped.get_or_init(|| code);
+            }
         }
     }
+
+    /// Whether nothing may be sent at this moment.
+    fn forbid_a_start(&self) -> bool {
+        let now = Instant::now();
+        self.stopped.get().is_some() || self.not_before(now) > now
+    }
+
+    /// When the next request may start that could otherwise start at `planned`.
+    fn not_before(&self, planned: Instant) -> Instant {
+        let pause_until = *self.pause_until.lock().unwrap_or_else(PoisonError::into_inner);
+        pause_until.map_or(planned, |pause_until| pause_until.max(planned))
+    }
+}
+
+/// Requests under way, and when spacing lets the next one start.
+struct Pace {
+    in_flight: JoinSet<()>,
+    next_start: Instant,
 }
 
 impl Dispatcher {
@@ -75,33 +96,39 @@ impl Dispatcher {
         drop(shutdown.run_until_cancelled(timeout(REGISTRATION_PATIENCE, known)).await);
         // The last process may have sent a moment ago.
         let next_start = Instant::now() + self.interval;
-        let mut pace = Pace { in_flight: JoinSet::new(), next_start, stopped: None };
+        let mut pace = Pace { in_flight: JoinSet::new(), next_start };
         while !shutdown.is_cancelled() {
-            let may_send = self.may_send(&pace);
+            let may_send = self.may_send() && pace.in_flight.len() < MAX_IN_FLIGHT;
+            let start = self.sender.orders.not_before(pace.next_start);
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(ended) = pace.in_flight.join_next() => {
-                    pace.heed(ended);
+                    check(ended);
                     continue;
                 }
                 Ok(()) = self.registration.changed() => continue,
-                () = sleep_until(pace.next_start), if may_send && pace.in_flight.len() < MAX_IN_FLIGHT => {}
+                () = sleep_until(start), if may_send => {}
+            }
+            if self.sender.orders.forbid_a_start() {
+                continue;
             }
             if self.start_some(&mut pace).await == 0 {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
                     () = self.queued.notified() => {}
                     () = sleep(POLL_INTERVAL) => {}
-                    Some(ended) = pace.in_flight.join_next() => pace.heed(ended),
+                    Some(ended) = pace.in_flight.join_next() => check(ended),
                 }
             }
         }
-        while pace.in_flight.join_next().await.is_some() {}
+        while let Some(ended) = pace.in_flight.join_next().await {
+            check(ended);
+        }
     }
 
     /// Whether tasks may be sent; if not, says why to whoever asks for it.
-    fn may_send(&mut self, pace: &Pace) -> bool {
-        let reason = match (&pace.stopped, &*self.registration.borrow_and_update()) {
+    fn may_send(&mut self) -> bool {
+        let reason = match (self.sender.orders.stopped.get(), &*self.registration.borrow_and_update()) {
             (Some(code), _) => {
                 Some(format!("{code}: {}. Nothing is sent until pingbox is started again", code.message()))
             }
@@ -132,6 +159,11 @@ impl Dispatcher {
         });
         let count = tasks.len();
         for task in tasks {
+            // An order may have come during the claim, even in the same commit.
+            if self.sender.orders.forbid_a_start() {
+                self.sender.record(task.id, unsent("the provider asked for a pause")).await;
+                continue;
+            }
             // Read beforehand: what is spaced are the requests.
             let captcha = self.sender.store.captcha(task.id).await;
             pace.next_start = Instant::now() + self.interval;
@@ -142,19 +174,19 @@ impl Dispatcher {
 }
 
 impl Sender {
-    /// Sends one task and records the outcome; what the provider asks of the others.
-    async fn send(self, id: TaskId, captcha: Result<Option<Captcha>, StoreError>) -> Demand {
+    /// Sends one task, heeds what the provider asks of the others, and records the outcome.
+    async fn send(self, id: TaskId, captcha: Result<Option<Captcha>, StoreError>) {
         let (sent, demand) = match captcha {
             Ok(Some(captcha)) => self.provider.submit(captcha, self.pingback.as_ref()).await,
-            Ok(None) => (unreadable("the task's parameters are gone"), Demand::Nothing),
+            Ok(None) => (unsent("the task's parameters are gone"), Demand::Nothing),
             Err(error) => {
                 error!(task.id = %id, %error, "Could not read the task: {error}");
-                (unreadable("the database could not be read"), Demand::Pause(POLL_INTERVAL))
+                (unsent("the database could not be read"), Demand::Pause(POLL_INTERVAL))
             }
         };
         log(id, &sent);
+        self.orders.note(demand);
         self.record(id, sent).await;
-        demand
     }
 
     /// Records the outcome, however long it takes: a captcha ID that was received is paid for.
@@ -166,7 +198,17 @@ impl Sender {
     }
 }
 
-fn unreadable(reason: &str) -> Sent {
+/// A panic while a task was sent is one of the dispatcher; the next start finds the task.
+fn check(ended: Result<(), JoinError>) {
+    match ended {
+        Ok(()) => {}
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => error!(%error, "Sending a task broke off: {error}"),
+    }
+}
+
+/// Of a task that was claimed, but not sent.
+fn unsent(reason: &str) -> Sent {
     Sent::Postponed { wait: POLL_INTERVAL, reason: reason.to_owned() }
 }
 

@@ -201,10 +201,7 @@ fn refused(code: ErrorCode) -> (Sent, Demand) {
     match code.remedy() {
         Remedy::FailTask => (Sent::Refused(code), Demand::Nothing),
         Remedy::Wait(wait) => postponed(wait, reason),
-        Remedy::Operator => {
-            let wait = Duration::ZERO;
-            (Sent::Postponed { wait, reason }, Demand::Stop(code))
-        }
+        Remedy::Operator => (Sent::Postponed { wait: WAIT_AFTER_GARBAGE, reason }, Demand::Stop(code)),
         Remedy::Nothing => postponed(WAIT_AFTER_GARBAGE, reason),
     }
 }
