@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::answers::hex;
 use super::image::decode_base64;
+use super::proxy;
 use super::request::{Parameters, Value};
 use crate::model::Timestamp;
 
@@ -30,7 +31,8 @@ pub struct LoggedRequest {
     pub at_us: i64,
     /// `/in.php` or `/res.php`.
     pub path: &'static str,
-    /// What was sent, however it was encoded, except the key. The first 100, by name.
+    /// What was sent, however it was encoded, except the key and the login of a proxy. The first 100, by
+    /// name.
     pub parameters: BTreeMap<String, LoggedValue>,
 }
 
@@ -57,6 +59,9 @@ impl LoggedValue {
             Value::File(bytes) => file(bytes),
             Value::Text(text) if matches!(name, "body" | "imginstructions") => {
                 decode_base64(text).map_or_else(|_| Self::Text(beginning(text)), |bytes| file(&bytes))
+            }
+            Value::Text(text) if name.eq_ignore_ascii_case("proxy") => {
+                Self::Text(beginning(&proxy::masked(text)))
             }
             Value::Text(text) => Self::Text(beginning(text)),
         }

@@ -74,6 +74,15 @@ async fn requests_are_shown_without_the_key_and_with_digests_of_files() {
 }
 
 #[tokio::test]
+async fn the_login_of_a_proxy_is_not_shown() {
+    let provider = Provider::spawn(never_solved()).await;
+    provider.id(&[TOKEN[0], TOKEN[1], ("proxy", "login:p@ssword@1.2.3.4:3128")]).await;
+    let shown = provider.get_json("/sandbox/requests").await;
+    assert_eq!(shown["requests"][0]["parameters"]["proxy"], "***@1.2.3.4:3128");
+    assert!(!format!("{:?}", provider.sandbox.requests()).contains("login"));
+}
+
+#[tokio::test]
 async fn a_waiting_captcha_can_be_solved_by_hand_once() {
     let provider = Provider::spawn(never_solved()).await;
     let id = provider.id(&TOKEN).await;
