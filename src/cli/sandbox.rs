@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
 use crate::config::{Log, LogFormat};
 use crate::model::Secret;
-use crate::sandbox::{Amount, Answers, DEFAULT_KEY, Knobs, Settings, Share};
+use crate::sandbox::{Amount, Answers, DEFAULT_KEY, Knobs, Registration, Settings, Share};
 use crate::shutdown::Signals;
 use crate::telemetry;
 
@@ -29,12 +30,21 @@ pub struct SandboxArgs {
     /// Time until a captcha is solved: 100ms, 5s, 0
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = delay)]
     delay: Duration,
+    /// The most time that is added to it, drawn per captcha
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = delay)]
+    delay_spread: Duration,
     /// Share of pingbacks never sent, 0 to 1
     #[arg(long, value_name = "SHARE", default_value = "0")]
     lost: Share,
     /// Share of pingbacks sent before in.php is answered
     #[arg(long, value_name = "SHARE", default_value = "0")]
     early: Share,
+    /// Share of pingbacks sent late, though the answer can be read at once
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    late: Share,
+    /// Time from the answer to a late pingback
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = delay)]
+    late_by: Duration,
     /// Share of pingbacks sent twice
     #[arg(long, value_name = "SHARE", default_value = "0")]
     duplicate: Share,
@@ -47,7 +57,7 @@ pub struct SandboxArgs {
     /// Do not ban callers that make too many requests
     #[arg(long)]
     no_limits: bool,
-    /// Share of requests that get an HTML page with status 502
+    /// Share of requests that get an HTML page with status 500 or 502
     #[arg(long, value_name = "SHARE", default_value = "0")]
     html_5xx: Share,
     /// Share of requests that are never answered
@@ -65,12 +75,18 @@ pub struct SandboxArgs {
     /// Refuse every captcha with this error code
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
+    /// Refuse every res.php request with this error code
+    #[arg(long, value_name = "CODE")]
+    result_code: Option<String>,
     /// Do not tell the price in pingbacks
     #[arg(long)]
     no_rate: bool,
     /// Let any address add any pingback URL
     #[arg(long)]
     no_check_ip: bool,
+    /// Which URLs get pingbacks: the registered one, also those below it, or any on its host
+    #[arg(long, value_name = "URLS", default_value = "below", value_parser = registration())]
+    registration: Registration,
     /// Repeat the same random draws
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -83,7 +99,7 @@ pub(super) struct SandboxCommand {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
     listen: SocketAddr,
     #[command(flatten)]
-    knobs: SandboxArgs,
+    knobs: Box<SandboxArgs>,
 }
 
 impl SandboxCommand {
@@ -113,9 +129,12 @@ impl SandboxArgs {
 
     fn knobs(&self) -> Knobs {
         Knobs {
-            delay_ms: u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX),
+            delay_ms: millis(self.delay),
+            delay_spread_ms: millis(self.delay_spread),
             lost: self.lost,
             early: self.early,
+            late: self.late,
+            late_ms: millis(self.late_by),
             duplicate: self.duplicate,
             wrong: self.wrong,
             unsolvable: self.unsolvable,
@@ -126,8 +145,10 @@ impl SandboxArgs {
             no_slot: self.no_slot,
             balance: self.balance,
             code: self.code.clone(),
+            result_code: self.result_code.clone(),
             rate: !self.no_rate,
             check_ip: !self.no_check_ip,
+            registration: self.registration,
             seed: self.seed,
         }
     }
@@ -136,6 +157,14 @@ impl SandboxArgs {
 #[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that could fail")]
 fn secret(text: &str) -> Result<Secret, Infallible> {
     Ok(Secret::new(text))
+}
+
+fn registration() -> impl clap::builder::TypedValueParser<Value = Registration> {
+    PossibleValuesParser::new(Registration::NAMES).try_map(|name| name.parse::<Registration>())
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A whole number of `ms`, `s` or `m`; 0 needs no unit.
@@ -188,6 +217,28 @@ mod tests {
             ..Knobs::default()
         };
         assert_eq!(settings.knobs, expected);
+    }
+
+    #[test]
+    fn each_flag_of_time_and_place_turns_its_own_knob() {
+        let flags = [
+            ["--delay-spread", "2s"],
+            ["--late", "1"],
+            ["--late-by", "1m"],
+            ["--result-code", "IP_BANNED"],
+            ["--registration", "host"],
+        ];
+        let expected = Knobs {
+            delay_spread_ms: 2000,
+            late: Share::ALWAYS,
+            late_ms: 60_000,
+            result_code: Some("IP_BANNED".to_owned()),
+            registration: Registration::Host,
+            ..Knobs::default()
+        };
+        assert_eq!(settings(flags.as_flattened()).unwrap().knobs, expected);
+        let error = settings(&["--registration", "all"]).unwrap_err().to_string();
+        assert!(error.contains("exact, below, host"), "{error}");
     }
 
     #[test]

@@ -57,19 +57,21 @@ impl Sandbox {
         self.0.stopped.cancel();
     }
 
-    /// Starts what can be sent at once. How long until the next captcha is due, if one waits.
+    /// Starts what can be sent at once. How long until the next captcha or late pingback is due, if one
+    /// waits.
     fn take_off(&self, flights: &mut JoinSet<()>) -> Option<Duration> {
         let now = Timestamp::now();
         let mut state = self.state();
         state.advance(now);
         while flights.len() < MAX_IN_FLIGHT {
-            let Some(pingback) = state.next_pingback() else {
+            let Some(pingback) = state.outbox.take() else {
                 break;
             };
             let sandbox = self.clone();
             flights.spawn(async move { sandbox.deliver(pingback).await });
         }
-        state.tasks.next_due().map(|due| due.since(now))
+        let due = [state.tasks.next_due(), state.outbox.next_due()].into_iter().flatten().min();
+        due.map(|due| due.since(now))
     }
 
     /// Sends the pingbacks of one captcha, and counts how they were received.

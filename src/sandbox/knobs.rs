@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Amount;
 use super::random::Random;
+use super::registry::Registration;
 
 /// How the emulation behaves. A missing field has its default; an unknown one is an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,10 +15,16 @@ pub struct Knobs {
     /// Milliseconds from `in.php` to the answer; 0 is as soon as `in.php` was answered. Past the 90
     /// seconds (300 for reCAPTCHA V2) that workers have, the captcha ends as unsolvable at that time.
     pub delay_ms: u64,
+    /// Up to this many milliseconds are added to `delay_ms`, drawn for each captcha.
+    pub delay_spread_ms: u64,
     /// How many pingbacks are never sent.
     pub lost: Share,
     /// How many captchas are solved, and their pingback sent, before `in.php` is answered.
     pub early: Share,
+    /// How many pingbacks are sent late, though the answer can be read at once.
+    pub late: Share,
+    /// Milliseconds from the answer to a late pingback.
+    pub late_ms: u64,
     /// How many pingbacks are sent twice.
     pub duplicate: Share,
     /// How many pingbacks are followed by one with another answer for the same id.
@@ -27,12 +34,13 @@ pub struct Knobs {
     /// Whether there are limits: `MAX_USER_TURN`, the bans `ERROR: 1001` to `ERROR: 1005`, and
     /// `REPORT_NOT_RECORDED` for who complains too much.
     pub limits: bool,
-    /// How many requests get an HTML page with status 502 and have no effect.
+    /// How many requests get an HTML page and have no effect: half of them with status 500, the other
+    /// half with 502.
     pub html_5xx: Share,
     /// How many requests are never answered and have no effect.
     pub hang: Share,
-    /// How many captchas are taken (and charged) while the reply gets lost: half of them get an
-    /// empty reply, the other half a closed connection.
+    /// How many captchas are taken (and charged) while the reply gets lost: a third each get an empty
+    /// reply, a closed connection, and a reply that breaks off in the middle.
     pub cut: Share,
     /// How many captchas are refused with `ERROR_NO_SLOT_AVAILABLE`.
     pub no_slot: Share,
@@ -40,10 +48,14 @@ pub struct Knobs {
     pub balance: Amount,
     /// When set, every `in.php` request with the right key is refused with this code.
     pub code: Option<String>,
+    /// When set, every `res.php` request with the right key is refused with this code.
+    pub result_code: Option<String>,
     /// Whether pingbacks of solved captchas tell the price as `rate`.
     pub rate: bool,
     /// Whether a pingback URL can only be added from an address that its host resolves to.
     pub check_ip: bool,
+    /// Which URLs get pingbacks once one is registered.
+    pub registration: Registration,
     /// Repeats the same draws of all the shares, for the same requests in the same order; `None`
     /// draws differently in each process.
     pub seed: Option<u64>,
@@ -53,8 +65,11 @@ impl Default for Knobs {
     fn default() -> Self {
         Self {
             delay_ms: 1000,
+            delay_spread_ms: 0,
             lost: Share::NEVER,
             early: Share::NEVER,
+            late: Share::NEVER,
+            late_ms: 30_000,
             duplicate: Share::NEVER,
             wrong: Share::NEVER,
             unsolvable: Share::NEVER,
@@ -65,8 +80,10 @@ impl Default for Knobs {
             no_slot: Share::NEVER,
             balance: Amount::from_micros(1_000_000_000),
             code: None,
+            result_code: None,
             rate: true,
             check_ip: true,
+            registration: Registration::Below,
             seed: None,
         }
     }
@@ -89,7 +106,7 @@ impl Share {
     pub const ALWAYS: Self = Self(1.0);
 
     /// One draw: `true` as often as the share says.
-    fn draw(self, random: &mut Random) -> bool {
+    pub(super) fn draw(self, random: &mut Random) -> bool {
         random.fraction() < self.0
     }
 }
@@ -113,55 +130,6 @@ impl FromStr for Share {
 
     fn from_str(text: &str) -> Result<Self, InvalidShare> {
         text.parse::<f64>().map_err(|_| InvalidShare).and_then(Self::try_from)
-    }
-}
-
-/// What is to befall one request, and the captcha in it.
-#[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a coin of its own, and any of them can meet any other"
-)]
-pub(super) struct Fate {
-    pub(super) html: bool,
-    pub(super) hang: bool,
-    pub(super) cut: Option<Cut>,
-    pub(super) no_slot: bool,
-    pub(super) unsolvable: bool,
-    pub(super) lost: bool,
-    pub(super) early: bool,
-    pub(super) duplicate: bool,
-    pub(super) wrong: bool,
-}
-
-/// How a reply gets lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
-    /// Status 200 without a body.
-    Empty,
-    /// The connection closes without a byte.
-    Closed,
-}
-
-impl Fate {
-    /// Draws every coin, needed or not, so that turning one knob does not shift the others' draws.
-    pub(super) fn draw(knobs: &Knobs, random: &mut Random) -> Self {
-        let mut coin = |share: Share| share.draw(random);
-        Self {
-            html: coin(knobs.html_5xx),
-            hang: coin(knobs.hang),
-            no_slot: coin(knobs.no_slot),
-            unsolvable: coin(knobs.unsolvable),
-            lost: coin(knobs.lost),
-            early: coin(knobs.early),
-            duplicate: coin(knobs.duplicate),
-            wrong: coin(knobs.wrong),
-            cut: match (coin(knobs.cut), coin(Share(0.5))) {
-                (false, _) => None,
-                (true, false) => Some(Cut::Empty),
-                (true, true) => Some(Cut::Closed),
-            },
-        }
     }
 }
 
@@ -194,16 +162,5 @@ mod tests {
         let mut random = Random::from_seed(1);
         let hits = (0..10_000).filter(|_| Share(0.3).draw(&mut random)).count();
         assert!((2_700..3_300).contains(&hits), "{hits}");
-    }
-
-    #[test]
-    fn turning_one_knob_leaves_the_other_draws_alone() {
-        let half = Knobs { lost: Share(0.5), ..Knobs::default() };
-        let with_more = Knobs { unsolvable: Share(0.5), cut: Share::ALWAYS, ..half.clone() };
-        let draws = |knobs: &Knobs| {
-            let mut random = Random::from_seed(9);
-            (0..100).map(|_| Fate::draw(knobs, &mut random).lost).collect::<Vec<_>>()
-        };
-        assert_eq!(draws(&half), draws(&with_more));
     }
 }

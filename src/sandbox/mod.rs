@@ -9,25 +9,29 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | `request`, `reply` | the wire: parameters in any encoding; text, JSON, error codes |
+//! | `request`, `call`, `reply`, `broken` | the wire: parameters in any encoding; text, JSON, error codes |
 //! | `submit`, `captcha`, `hints`, `image`, `proxy` | `in.php`, and what each captcha type is checked for |
 //! | `result` | `res.php` |
 //! | `state`, `task`, `account`, `limits`, `registry`, `journal` | what is remembered, behind one lock |
 //! | `answers` | answers from a file, or made up |
-//! | `deliver` | the pingbacks |
-//! | `knobs`, `random` | what goes wrong, and how often |
+//! | `outbox`, `deliver` | the pingbacks |
+//! | `knobs`, `fate`, `random` | what goes wrong, and how often |
 //! | `control` | the endpoint for users and tests |
 
 mod account;
 mod answers;
+mod broken;
+mod call;
 mod captcha;
 mod control;
 mod deliver;
+mod fate;
 mod hints;
 mod image;
 mod journal;
 mod knobs;
 mod limits;
+mod outbox;
 mod proxy;
 mod random;
 mod registry;
@@ -49,6 +53,7 @@ pub use account::{Amount, InvalidAmount};
 pub use answers::{Answers, AnswersError};
 pub use journal::{LoggedRequest, LoggedValue};
 pub use knobs::{InvalidShare, Knobs, Share};
+pub use registry::{InvalidRegistration, Registration};
 pub use state::Counters;
 
 use crate::model::{CaptchaId, Secret, Timestamp};
@@ -194,12 +199,13 @@ impl Sandbox {
             return Err(SolveError::Answer);
         }
         let id: u64 = id.as_str().parse().map_err(|_| SolveError::Unknown)?;
+        let now = Timestamp::now();
         let mut state = self.state();
-        state.advance(Timestamp::now());
+        state.advance(now);
         if state.tasks.get_mut(id).ok_or(SolveError::Unknown)?.finished {
             return Err(SolveError::Finished);
         }
-        if let Some(pingback) = state.finish(id, Some(Outcome::from_text(answer.to_owned()))) {
+        if let Some(pingback) = state.finish(id, Some(Outcome::from_text(answer.to_owned())), now) {
             state.post(pingback);
         }
         self.0.wake.notify_one();

@@ -1,8 +1,10 @@
 //! The pingback URLs of the account.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 use url::{Host, Url};
@@ -13,6 +15,42 @@ const MAX_URLS: usize = 100;
 const MAX_URL_BYTES: usize = 2048;
 /// How long a host name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which URLs get pingbacks once one is registered. Services of the provider's family differ in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Registration {
+    /// The registered URL itself, and no other.
+    Exact,
+    /// The registered URL and what lies below it.
+    #[default]
+    Below,
+    /// Any URL on the registered host and port.
+    Host,
+}
+
+impl Registration {
+    /// Their names, which a user sets them by.
+    pub const NAMES: [&str; 3] = ["exact", "below", "host"];
+}
+
+/// Text that names no [`Registration`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a registration is exact, below or host")]
+pub struct InvalidRegistration;
+
+impl FromStr for Registration {
+    type Err = InvalidRegistration;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRegistration> {
+        match text {
+            "exact" => Ok(Self::Exact),
+            "below" => Ok(Self::Below),
+            "host" => Ok(Self::Host),
+            _ => Err(InvalidRegistration),
+        }
+    }
+}
 
 /// A URL that pingbacks may go to, with or without a scheme.
 #[derive(Clone, Debug)]
@@ -42,19 +80,24 @@ impl Address {
         self.url
     }
 
-    /// Whether `other` is this URL or lies below it.
-    fn covers(&self, other: &Self) -> bool {
+    /// Whether `other` gets pingbacks where this URL is registered.
+    fn covers(&self, other: &Self, registration: Registration) -> bool {
         let same_scheme = self.any_scheme || other.any_scheme || self.url.scheme() == other.url.scheme();
         let same_port = self.url.port() == other.url.port();
         if !same_scheme || self.url.host() != other.url.host() || !same_port {
             return false;
         }
         let (mine, theirs) = (self.url.path(), other.url.path());
-        if self.url.query().is_some() {
-            return mine == theirs && self.url.query() == other.url.query();
+        let is_same = mine == theirs && self.url.query() == other.url.query();
+        match registration {
+            Registration::Host => true,
+            Registration::Exact => is_same,
+            Registration::Below if self.url.query().is_some() => is_same,
+            Registration::Below => {
+                let folder = mine.strip_suffix('/').unwrap_or(mine);
+                mine == theirs || theirs.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+            }
         }
-        let folder = mine.strip_suffix('/').unwrap_or(mine);
-        mine == theirs || theirs.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// Whether the host of the URL is, or resolves to, the address of the caller.
@@ -100,10 +143,10 @@ impl Registry {
         self.0.iter().map(|known| known.text.clone()).collect()
     }
 
-    /// Where a pingback to `text` goes; `None` unless it is a registered URL or lies below one.
-    pub(super) fn target(&self, text: &str) -> Option<Url> {
+    /// Where a pingback to `text` goes; `None` unless a registered URL covers it.
+    pub(super) fn target(&self, text: &str, registration: Registration) -> Option<Url> {
         let address = Address::parse(text)?;
-        let is_registered = self.0.iter().any(|known| known.covers(&address));
+        let is_registered = self.0.iter().any(|known| known.covers(&address, registration));
         is_registered.then(|| address.into_url())
     }
 }
@@ -112,8 +155,12 @@ impl Registry {
 mod tests {
     use super::*;
 
+    fn covers_as(known: &str, asked: &str, registration: Registration) -> bool {
+        Address::parse(known).unwrap().covers(&Address::parse(asked).unwrap(), registration)
+    }
+
     fn covers(known: &str, asked: &str) -> bool {
-        Address::parse(known).unwrap().covers(&Address::parse(asked).unwrap())
+        covers_as(known, asked, Registration::Below)
     }
 
     #[test]
@@ -139,6 +186,32 @@ mod tests {
         ] {
             assert!(!covers(known, asked), "{known} {asked}");
         }
+    }
+
+    #[test]
+    fn an_exact_registration_covers_the_url_alone_and_a_host_all_of_its_urls() {
+        const KNOWN: &str = "http://a.example:81/p";
+        for (asked, exact, host) in [
+            (KNOWN, true, true),
+            ("a.example:81/p", true, true),
+            ("http://a.example:81/p/token", false, true),
+            ("http://a.example:81/p?x=1", false, true),
+            ("http://a.example:81/q", false, true),
+            ("http://a.example/p", false, false),
+            ("http://b.example:81/p", false, false),
+        ] {
+            assert_eq!(covers_as(KNOWN, asked, Registration::Exact), exact, "{asked}");
+            assert_eq!(covers_as(KNOWN, asked, Registration::Host), host, "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_registration_has_the_same_name_as_text_and_in_json() {
+        for name in Registration::NAMES {
+            let registration: Registration = name.parse().unwrap();
+            assert_eq!(serde_json::to_value(registration).unwrap(), name);
+        }
+        assert_eq!("Exact".parse::<Registration>(), Err(InvalidRegistration));
     }
 
     #[test]

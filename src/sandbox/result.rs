@@ -6,10 +6,11 @@ use axum::extract::{Request, State as Extract};
 use axum::response::Response;
 
 use super::Sandbox;
+use super::call::{Call, Script, Stop};
 use super::registry::Address;
 use super::reply::{Code, Format, Reply};
 use super::request::Parameters;
-use super::state::{Call, Script, State};
+use super::state::State;
 use super::task::{Outcome, Task};
 use crate::model::{CaptchaId, Timestamp};
 
@@ -25,7 +26,7 @@ pub(super) async fn res_php(Extract(sandbox): Extract<Sandbox>, request: Request
         Err(page) => return page,
     };
     let format = Format::of(&call.parameters);
-    let admitted = sandbox.state().admit(&mut call, Timestamp::now());
+    let admitted = sandbox.state().admit_result(&mut call, Timestamp::now());
     if let Err(stop) = admitted {
         return sandbox.stop(stop, format).await;
     }
@@ -71,6 +72,15 @@ impl Sandbox {
 }
 
 impl State {
+    /// Admits a call, unless a knob refuses them all.
+    fn admit_result(&mut self, call: &mut Call, now: Timestamp) -> Result<(), Stop> {
+        self.admit(call, now)?;
+        match &self.knobs.result_code {
+            Some(code) => Err(Code::other(code).into()),
+            None => Ok(()),
+        }
+    }
+
     fn about_captcha(
         &mut self,
         action: &str,
@@ -186,9 +196,10 @@ mod tests {
             finished: false,
             reported: false,
             pingback: None,
+            late: None,
             second: None,
         });
-        assert_eq!(state.finish(id, None), None);
+        assert_eq!(state.finish(id, None, Timestamp::from_micros(0)), None);
         (state, id.to_string())
     }
 

@@ -1,28 +1,21 @@
 //! All that the emulated provider remembers, behind one lock.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::account::Account;
+use super::call::{Call, Script, Stop};
 use super::deliver::Pingback;
-use super::journal::{Journal, LoggedValue, loggable};
-use super::knobs::{Fate, Knobs};
+use super::fate::Fate;
+use super::journal::Journal;
+use super::knobs::Knobs;
 use super::limits::Limits;
+use super::outbox::Outbox;
 use super::random::Random;
 use super::registry::Registry;
-use super::reply::{Code, page};
-use super::request::{Parameters, Unreadable, decode};
+use super::reply::Code;
 use super::task::{Outcome, Second, Tasks};
 use crate::model::{Secret, Timestamp};
-
-/// The most captchas whose pingbacks wait to be sent; past it a pingback is lost, and counted as such.
-const MAX_OUTBOX: usize = 200_000;
 
 /// What happened since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -56,69 +49,9 @@ pub(super) struct State {
     pub(super) registry: Registry,
     pub(super) journal: Journal,
     pub(super) counters: Counters,
-    outbox: VecDeque<Pingback>,
+    pub(super) outbox: Outbox,
     submit_draws: Random,
     result_draws: Random,
-}
-
-/// Which of the two scripts is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Script {
-    In,
-    Res,
-}
-
-impl Script {
-    /// Its path.
-    pub(super) const fn path(self) -> &'static str {
-        match self {
-            Self::In => "/in.php",
-            Self::Res => "/res.php",
-        }
-    }
-}
-
-/// One call of a script.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub(super) script: Script,
-    pub(super) address: IpAddr,
-    pub(super) parameters: Parameters,
-    pub(super) loggable: BTreeMap<String, LoggedValue>,
-}
-
-impl Call {
-    /// Reads a request.
-    ///
-    /// # Errors
-    /// With the page to answer, when the body is too large or did not arrive.
-    pub(super) async fn read(script: Script, request: Request) -> Result<Self, Response> {
-        const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let caller = request.extensions().get::<SocketAddr>();
-        let address = caller.map_or(UNKNOWN, |caller| caller.ip().to_canonical());
-        let parameters = decode(request).await.map_err(|why| match why {
-            Unreadable::TooLarge => page(StatusCode::PAYLOAD_TOO_LARGE),
-            Unreadable::BrokenOff => page(StatusCode::BAD_REQUEST),
-        })?;
-        Ok(Self { script, address, loggable: loggable(&parameters), parameters })
-    }
-}
-
-/// Why a call gets no further.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// An HTML error page.
-    Page,
-    /// No reply at all.
-    Hang,
-    /// An error code.
-    Refused(Code),
-}
-
-impl From<Code> for Stop {
-    fn from(code: Code) -> Self {
-        Self::Refused(code)
-    }
 }
 
 impl State {
@@ -137,7 +70,7 @@ impl State {
             registry: Registry::default(),
             journal: Journal::default(),
             counters: Counters::default(),
-            outbox: VecDeque::new(),
+            outbox: Outbox::default(),
             submit_draws,
             result_draws,
         })
@@ -179,8 +112,8 @@ impl State {
             Script::Res => &mut self.result_draws,
         };
         let fate = Fate::draw(&self.knobs, draws);
-        if fate.html {
-            return Err(Stop::Page);
+        if let Some(status) = fate.page {
+            return Err(Stop::Page(status));
         }
         if fate.hang {
             return Err(Stop::Hang);
@@ -212,10 +145,11 @@ impl State {
     /// Finishes what is due and forgets what is old.
     pub(super) fn advance(&mut self, now: Timestamp) {
         while let Some(id) = self.tasks.pop_due(now) {
-            if let Some(pingback) = self.finish(id, None) {
+            if let Some(pingback) = self.finish(id, None, now) {
                 self.post(pingback);
             }
         }
+        self.outbox.advance(now);
         while let Some(task) = self.tasks.pop_forgotten(now) {
             if !task.finished {
                 self.account.release(task.price);
@@ -224,8 +158,8 @@ impl State {
     }
 
     /// Ends a captcha, as planned or as `by_hand` says, and charges it. The pingback, if one is to be
-    /// sent; `None` also when there is no such captcha, or it was finished before.
-    pub(super) fn finish(&mut self, id: u64, by_hand: Option<Outcome>) -> Option<Pingback> {
+    /// sent at once; `None` also when there is no such captcha, or it was finished before.
+    pub(super) fn finish(&mut self, id: u64, by_hand: Option<Outcome>, now: Timestamp) -> Option<Pingback> {
         let task = self.tasks.get_mut(id).filter(|task| !task.finished)?;
         task.finished = true;
         if let Some(outcome) = by_hand {
@@ -243,27 +177,27 @@ impl State {
                 self.account.release(task.price);
             }
         }
-        let url = task.pingback.take()?;
+        let (url, late) = (task.pingback.take()?, task.late);
         let first = task.outcome.as_str().to_owned();
         let second = task.second.take().map(|second| match second {
             Second::Duplicate => first.clone(),
             Second::Wrong(code) => code,
         });
-        Some(Pingback { url, id, codes: [first].into_iter().chain(second).collect(), rate })
+        let pingback = Pingback { url, id, codes: [first].into_iter().chain(second).collect(), rate };
+        let Some(late) = late else {
+            return Some(pingback);
+        };
+        if !self.outbox.hold(pingback, now.after(late)) {
+            self.counters.pingbacks_lost += 1;
+        }
+        None
     }
 
     /// Leaves a pingback to be sent, after those that wait.
     pub(super) fn post(&mut self, pingback: Pingback) {
-        if self.outbox.len() < MAX_OUTBOX {
-            self.outbox.push_back(pingback);
-        } else {
+        if !self.outbox.post(pingback) {
             self.counters.pingbacks_lost += 1;
         }
-    }
-
-    /// The pingback that waits the longest.
-    pub(super) fn next_pingback(&mut self) -> Option<Pingback> {
-        self.outbox.pop_front()
     }
 }
 

@@ -1,26 +1,23 @@
 //! `in.php`: takes captchas.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::Frame;
 
 use super::account::price;
 use super::answers::Answers;
+use super::call::{Call, Script, Stop};
 use super::captcha::{Captcha, Kind};
-use super::knobs::{Cut, Fate};
+use super::fate::{Cut, Fate};
 use super::limits::NoSlot;
-use super::reply::{Code, Format, Reply};
+use super::reply::{Code, Format, Reply, page};
 use super::request::Parameters;
-use super::state::{Call, Script, State, Stop};
+use super::state::State;
 use super::task::{Outcome, Second, Task};
-use super::{Sandbox, deliver::Pingback};
+use super::{Sandbox, broken, deliver::Pingback};
 use crate::model::Timestamp;
 
 /// How long workers try, before a captcha is unsolvable.
@@ -110,13 +107,12 @@ impl State {
     fn take(&mut self, plan: Plan, fate: Fate, pingback: Option<&str>, now: Timestamp) -> Taken {
         let kind = &plan.captcha.kind;
         let give_up = if *kind == Kind::Recaptcha { GIVE_UP_RECAPTCHA } else { GIVE_UP };
-        let delay = Duration::from_millis(self.knobs.delay_ms);
-        let outcome = if fate.unsolvable || delay > give_up {
+        let outcome = if fate.unsolvable || fate.delay > give_up {
             Outcome::Failure(Code::UNSOLVABLE)
         } else {
             Outcome::from_text(plan.answer)
         };
-        let mut target = pingback.and_then(|url| self.registry.target(url));
+        let mut target = pingback.and_then(|url| self.registry.target(url, self.knobs.registration));
         if fate.lost && target.take().is_some() {
             self.counters.pingbacks_lost += 1;
         }
@@ -132,10 +128,11 @@ impl State {
             finished: false,
             reported: false,
             pingback: target,
+            late: fate.late,
             second,
         });
-        let early = if fate.early { self.finish(id, None) } else { None };
-        Taken { id, due: now.after(delay.min(give_up)), cut: fate.cut, early }
+        let early = if fate.early { self.finish(id, None, now) } else { None };
+        Taken { id, due: now.after(fate.delay.min(give_up)), cut: fate.cut, early }
     }
 }
 
@@ -146,24 +143,23 @@ impl Sandbox {
             self.deliver(pingback).await;
         }
         let clock = Clock { sandbox: self.clone(), id: taken.id, due: taken.due };
+        let reply = || format.encode(&Reply::Value(taken.id.to_string()));
         match taken.cut {
-            None => {
-                let reply = format.encode(&Reply::Value(taken.id.to_string()));
-                reply.map(|body| clock.started_by(body))
-            }
+            None => reply().map(|body| clock.started_by(body)),
             Some(Cut::Empty) => Body::empty().into_response(),
-            Some(Cut::Closed) => broken(),
+            Some(Cut::Closed) => broken::closed(),
+            Some(Cut::Half) => broken::half(reply()),
         }
     }
 
     /// The reply to a call that gets no further.
     pub(super) async fn stop(&self, stop: Stop, format: Format) -> Response {
         match stop {
-            Stop::Page => super::reply::page(axum::http::StatusCode::BAD_GATEWAY),
+            Stop::Page(status) => page(status),
             Stop::Refused(code) => format.encode(&Reply::Error(code)),
             Stop::Hang => {
                 self.0.stopped.cancelled().await;
-                broken()
+                broken::closed()
             }
         }
     }
@@ -190,25 +186,6 @@ impl Clock {
             let _kept_as_long_as_the_body = &self;
             error
         }))
-    }
-}
-
-/// A reply that ends before its first byte: the server closes the connection.
-fn broken() -> Response {
-    Body::new(Broken).into_response()
-}
-
-struct Broken;
-
-impl HttpBody for Broken {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionAborted.into())))
     }
 }
 

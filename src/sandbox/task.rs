@@ -53,6 +53,8 @@ pub(super) struct Task {
     pub(super) reported: bool,
     /// Where the answer goes; `None` if no pingback is to be sent.
     pub(super) pingback: Option<Url>,
+    /// How long after the answer it goes there.
+    pub(super) late: Option<Duration>,
     /// A pingback that follows the first: the same again, or another answer.
     pub(super) second: Option<Second>,
 }
@@ -147,6 +149,7 @@ mod tests {
             finished: false,
             reported: false,
             pingback: None,
+            late: None,
             second: None,
         }
     }

@@ -1,6 +1,6 @@
 //! Registration and delivery.
 
-use pingbox::sandbox::{Knobs, Share};
+use pingbox::sandbox::{Knobs, Registration, Share};
 use serde_json::json;
 
 use crate::harness::{Provider, Receiver, never_solved, solved_at_once};
@@ -68,6 +68,42 @@ async fn a_url_that_is_not_registered_gets_nothing() {
     receiver.next().await;
     assert_eq!(stranger.arrived(), None);
     assert_eq!(provider.sandbox.counters().pingbacks_delivered, 1);
+}
+
+/// The knobs of an emulation that sends pingbacks as this says.
+fn registering(registration: Registration) -> Knobs {
+    Knobs { registration, ..solved_at_once() }
+}
+
+#[tokio::test]
+async fn an_exact_registration_gets_pingbacks_at_that_url_alone() {
+    let provider = Provider::spawn(registering(Registration::Exact)).await;
+    let mut receiver = Receiver::registered(&provider).await;
+    provider.id(&with_pingback(&format!("{}/token", receiver.url))).await;
+    let id = provider.id(&with_pingback(&receiver.url.clone())).await;
+    assert_eq!(receiver.next().await["id"], id);
+    assert_eq!(receiver.arrived(), None);
+}
+
+#[tokio::test]
+async fn a_registered_host_gets_pingbacks_at_any_of_its_urls() {
+    let provider = Provider::spawn(registering(Registration::Host)).await;
+    let mut receiver = Receiver::registered(&provider).await;
+    let id = provider.id(&with_pingback(&receiver.url.replace("/pingback", "/elsewhere"))).await;
+    assert_eq!(receiver.next().await["id"], id);
+}
+
+#[tokio::test]
+async fn a_late_pingback_waits_while_the_answer_can_be_read() {
+    let late = Knobs { late: Share::ALWAYS, late_ms: 3_600_000, ..solved_at_once() };
+    let provider = Provider::spawn(late.clone()).await;
+    let mut receiver = Receiver::registered(&provider).await;
+    provider.answer(&with_pingback(&receiver.url.clone())).await;
+    // The next captcha has its pingback at once, and that overtakes the first.
+    provider.sandbox.set_knobs(Knobs { late_ms: 0, ..late });
+    let id = provider.id(&with_pingback(&receiver.url.clone())).await;
+    assert_eq!(receiver.next().await["id"], id);
+    assert_eq!(receiver.arrived(), None);
 }
 
 #[tokio::test]

@@ -137,6 +137,17 @@ async fn a_set_code_refuses_every_captcha() {
 }
 
 #[tokio::test]
+async fn a_set_code_refuses_every_result_but_no_captcha_and_no_wrong_key() {
+    let code = Some("ERROR: 1005".to_owned());
+    let provider = Provider::spawn(Knobs { result_code: code, ..never_solved() }).await;
+    let id = provider.id(&RECAPTCHA).await;
+    for query in [&[("action", "get"), ("id", id.as_str())][..], &[("action", "getbalance")], &[]] {
+        assert_eq!(provider.result(query).await, "ERROR: 1005");
+    }
+    assert_eq!(provider.result(&[("key", "wrong")]).await, "ERROR_WRONG_USER_KEY");
+}
+
+#[tokio::test]
 async fn a_body_over_16_mib_gets_a_page() {
     let provider = Provider::spawn(Knobs::default()).await;
     let body = vec![b'a'; 16 * 1024 * 1024 + 1];
