@@ -26,6 +26,14 @@ impl Script {
             Self::Res => "/res.php",
         }
     }
+
+    /// Its name, as the API document has it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::In => "in.php",
+            Self::Res => "res.php",
+        }
+    }
 }
 
 /// One call of a script.
@@ -50,7 +58,17 @@ impl Call {
             Unreadable::TooLarge => page(StatusCode::PAYLOAD_TOO_LARGE),
             Unreadable::BrokenOff => page(StatusCode::BAD_REQUEST),
         })?;
-        Ok(Self { script, address, loggable: loggable(&parameters), parameters })
+        Ok(Self::new(script, address, parameters))
+    }
+
+    /// The call with these parameters.
+    pub(super) fn new(script: Script, address: IpAddr, parameters: Parameters) -> Self {
+        Self { script, address, loggable: loggable(&parameters), parameters }
+    }
+
+    /// The key that it is made with; empty where it has none.
+    pub(super) fn key(&self) -> &str {
+        self.parameters.text("key").unwrap_or_default()
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::journal::LoggedRequest;
 use super::knobs::Knobs;
+use super::rules::{BrokenRule, Usage};
 use super::state::Counters;
 use super::{Sandbox, SolveError};
 use crate::model::CaptchaId;
@@ -28,13 +29,22 @@ pub(super) fn router() -> Router<Sandbox> {
 struct Overview {
     knobs: Knobs,
     counters: Counters,
+    requests: Usage,
+    /// What the client should have done otherwise; empty if it behaved.
+    broken_rules: Vec<BrokenRule>,
     /// The captchas that wait for their answer, oldest first.
     pending: Vec<CaptchaId>,
 }
 
 /// `GET /sandbox`.
 async fn show(Extract(sandbox): Extract<Sandbox>) -> Json<Overview> {
-    Json(Overview { knobs: sandbox.knobs(), counters: sandbox.counters(), pending: sandbox.pending() })
+    Json(Overview {
+        knobs: sandbox.knobs(),
+        counters: sandbox.counters(),
+        requests: sandbox.usage(),
+        broken_rules: sandbox.broken_rules(),
+        pending: sandbox.pending(),
+    })
 }
 
 /// `POST /sandbox`: turns the knobs that the JSON object names, leaves the others, shows them all.

@@ -8,13 +8,13 @@ use super::reply::Code;
 use crate::model::Timestamp;
 
 /// More requests to `in.php` than this within [`TURN_WINDOW`] are too many.
-const MAX_TURNS: usize = 60;
-const TURN_WINDOW: Duration = Duration::from_secs(3);
+pub(super) const MAX_TURNS: usize = 60;
+pub(super) const TURN_WINDOW: Duration = Duration::from_secs(3);
 const TURN_BAN: Duration = Duration::from_secs(10);
 
 /// This many refusals of one kind within a minute ban the account.
-const MAX_REFUSALS: usize = 120;
-const REFUSAL_WINDOW: Duration = Duration::from_mins(1);
+pub(super) const MAX_REFUSALS: usize = 120;
+pub(super) const REFUSAL_WINDOW: Duration = Duration::from_mins(1);
 const BID_BAN: Duration = Duration::from_mins(10);
 const BALANCE_BAN: Duration = Duration::from_mins(5);
 const QUEUE_BAN: Duration = Duration::from_secs(30);
@@ -29,6 +29,34 @@ const MAX_ADDRESSES: usize = 10_000;
 const FREE_RESULTS: u64 = 1200;
 const RESULTS_PER_CAPTCHA: u64 = 20;
 const RESULT_BAN: Duration = Duration::from_mins(5);
+
+/// The code of the one ban that concerns an address; the others concern the account.
+pub(super) const ADDRESS_BAN: &str = "ERROR: 1004";
+
+/// Every ban, and how long it lasts.
+const BANS: [(&str, Duration); 6] = [
+    ("MAX_USER_TURN", TURN_BAN),
+    ("ERROR: 1001", BID_BAN),
+    ("ERROR: 1002", BALANCE_BAN),
+    ("ERROR: 1003", QUEUE_BAN),
+    (ADDRESS_BAN, KEY_BAN),
+    ("ERROR: 1005", RESULT_BAN),
+];
+
+/// The ban that this code stands for, and how long it lasts.
+pub(super) fn ban_named(code: &Code) -> Option<(&'static str, Duration)> {
+    BANS.into_iter().find(|(name, _)| *name == code.as_str())
+}
+
+/// How many requests to `res.php` an account may make that has sent so many captchas.
+pub(super) const fn allowed_results(captchas: u64) -> u64 {
+    RESULTS_PER_CAPTCHA * captchas + FREE_RESULTS
+}
+
+/// Whether so many refusals for the length of the queue are too many for so many captchas.
+pub(super) const fn is_queue_too_long(refusals: u64, captchas: u64) -> bool {
+    refusals >= MAX_REFUSALS as u64 && refusals >= 3 * captchas
+}
 
 /// Why there is no slot for a captcha.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +96,7 @@ impl Limits {
     pub(super) fn check_address(&mut self, address: IpAddr, now: Timestamp) -> Result<(), Code> {
         let ban = self.addresses.get(&address).and_then(|offender| offender.ban);
         match ban {
-            Some(until) if now < until => Err(Code::ban("ERROR: 1004")),
+            Some(until) if now < until => Err(Code::ban(ADDRESS_BAN)),
             Some(_) => {
                 self.addresses.remove(&address);
                 Ok(())
@@ -114,7 +142,7 @@ impl Limits {
     pub(super) fn count_result(&mut self, now: Timestamp) -> Result<(), Code> {
         self.check_account(now)?;
         self.results += 1;
-        if self.results > FREE_RESULTS + RESULTS_PER_CAPTCHA * self.result_credit {
+        if self.results > allowed_results(self.result_credit) {
             (self.results, self.result_credit) = (0, 0);
             return Err(self.ban("ERROR: 1005", RESULT_BAN, now));
         }
@@ -146,8 +174,7 @@ impl Limits {
             }
             NoSlot::Queue => {
                 self.queue_refusals += 1;
-                let least = (3 * self.captchas).max(MAX_REFUSALS as u64);
-                if self.queue_refusals >= least {
+                if is_queue_too_long(self.queue_refusals, self.captchas) {
                     (self.queue_refusals, self.captchas) = (0, 0);
                     self.ban("ERROR: 1003", QUEUE_BAN, now);
                 }

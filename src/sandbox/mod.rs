@@ -5,7 +5,7 @@
 //! and answered by code of its own, so that it can catch the mistakes of the other side.
 //!
 //! All is kept in memory, and bounded: captchas for 30 minutes and up to 200,000, the last 10,000
-//! requests, 100 pingback URLs.
+//! requests, 100 pingback URLs, digests of 1,000 wrong keys.
 //!
 //! | module | what it holds |
 //! | --- | --- |
@@ -15,6 +15,7 @@
 //! | `state`, `task`, `account`, `limits`, `registry`, `journal` | what is remembered, behind one lock |
 //! | `answers` | answers from a file, or made up |
 //! | `outbox`, `deliver` | the pingbacks |
+//! | `rules` | what the client should have done otherwise |
 //! | `knobs`, `fate`, `random` | what goes wrong, and how often |
 //! | `control` | the endpoint for users and tests |
 
@@ -38,6 +39,7 @@ mod registry;
 mod reply;
 mod request;
 mod result;
+mod rules;
 mod state;
 mod submit;
 mod task;
@@ -54,6 +56,7 @@ pub use answers::{Answers, AnswersError};
 pub use journal::{LoggedRequest, LoggedValue};
 pub use knobs::{InvalidShare, Knobs, Share};
 pub use registry::{InvalidRegistration, Registration};
+pub use rules::{BrokenRule, Usage};
 pub use state::Counters;
 
 use crate::model::{CaptchaId, Secret, Timestamp};
@@ -167,6 +170,19 @@ impl Sandbox {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.state().counters
+    }
+
+    /// The rules of the provider that the client broke since the start, whether there are limits or not;
+    /// none if it behaved.
+    #[must_use]
+    pub fn broken_rules(&self) -> Vec<BrokenRule> {
+        self.state().rules.broken()
+    }
+
+    /// How many requests to `res.php` were made, and how many may be.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.state().rules.usage()
     }
 
     /// The last 10,000 requests, oldest first.

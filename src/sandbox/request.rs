@@ -89,7 +89,8 @@ impl Parameters {
         Ok(self.number(name, 0..=1)? == Some(1))
     }
 
-    fn add_form(&mut self, form: &[u8]) {
+    /// Adds what is in a form, or in a query string.
+    pub(super) fn add_form(&mut self, form: &[u8]) {
         for (name, value) in form_urlencoded::parse(form) {
             self.values.insert(name.into_owned(), Value::Text(value.into_owned()));
         }

@@ -73,15 +73,37 @@ impl Sandbox {
 
 impl State {
     /// Admits a call, unless a knob refuses them all.
-    fn admit_result(&mut self, call: &mut Call, now: Timestamp) -> Result<(), Stop> {
-        self.admit(call, now)?;
-        match &self.knobs.result_code {
+    pub(super) fn admit_result(&mut self, call: &mut Call, now: Timestamp) -> Result<(), Stop> {
+        let admitted = self.admit(call, now).and_then(|_| match &self.knobs.result_code {
             Some(code) => Err(Code::other(code).into()),
             None => Ok(()),
+        });
+        if let Err(stop) = &admitted {
+            self.rules.stopped(call, stop, now);
+        }
+        admitted
+    }
+
+    /// Notes which captchas a call asks for the answers to, whatever becomes of it.
+    pub(super) fn note_asked(&mut self, parameters: &Parameters, now: Timestamp) {
+        let ids = match (parameters.text("action"), parameters.text("ids")) {
+            (Some("get"), Some(ids)) => ids,
+            (Some("get" | "get2"), _) => parameters.text("id").unwrap_or_default(),
+            _ => return,
+        };
+        for id in ids.split(',').take(MAX_IDS) {
+            let id = id.trim().parse().unwrap_or_default();
+            if let Some(task) = self.tasks.get_mut(id) {
+                self.rules.asked(id, task, now);
+            }
         }
     }
 
-    fn about_captcha(
+    /// Answers what concerns one captcha or several.
+    ///
+    /// # Errors
+    /// With the code to answer instead.
+    pub(super) fn about_captcha(
         &mut self,
         action: &str,
         parameters: &Parameters,
@@ -122,6 +144,7 @@ impl State {
             return Err(Code::WRONG_CAPTCHA_ID);
         }
         if !task.finished {
+            task.not_ready_at = Some(now);
             return Err(Code::NOT_READY);
         }
         match &task.outcome {
@@ -191,9 +214,11 @@ mod tests {
         assert!(state.account.reserve(price));
         let id = state.tasks.add(Task {
             submitted_at: Timestamp::from_micros(0),
+            is_recaptcha: false,
             price,
             outcome: Outcome::from_text("x".to_owned()),
             finished: false,
+            not_ready_at: None,
             reported: false,
             pingback: None,
             late: None,

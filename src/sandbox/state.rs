@@ -14,6 +14,7 @@ use super::outbox::Outbox;
 use super::random::Random;
 use super::registry::Registry;
 use super::reply::Code;
+use super::rules::Rules;
 use super::task::{Outcome, Second, Tasks};
 use crate::model::{Secret, Timestamp};
 
@@ -45,6 +46,7 @@ pub(super) struct State {
     pub(super) knobs: Knobs,
     pub(super) account: Account,
     pub(super) limits: Limits,
+    pub(super) rules: Rules,
     pub(super) tasks: Tasks,
     pub(super) registry: Registry,
     pub(super) journal: Journal,
@@ -66,6 +68,7 @@ impl State {
             account: Account::with_balance(knobs.balance),
             knobs,
             limits: Limits::default(),
+            rules: Rules::default(),
             tasks: Tasks::new(Random::from_os()?),
             registry: Registry::default(),
             journal: Journal::default(),
@@ -107,6 +110,11 @@ impl State {
     pub(super) fn admit(&mut self, call: &mut Call, now: Timestamp) -> Result<Fate, Stop> {
         self.journal.add(call.script.path(), std::mem::take(&mut call.loggable), now);
         self.advance(now);
+        let has_key = self.key.matches(call.key());
+        self.rules.arrived(call, has_key, now);
+        if has_key && call.script == Script::Res {
+            self.note_asked(&call.parameters, now);
+        }
         let draws = match call.script {
             Script::In => &mut self.submit_draws,
             Script::Res => &mut self.result_draws,
@@ -121,7 +129,9 @@ impl State {
         if self.knobs.limits {
             self.limits.check_address(call.address, now)?;
         }
-        self.check_key(call, now)?;
+        if !has_key {
+            return Err(self.refuse_key(call, now).into());
+        }
         if self.knobs.limits {
             match call.script {
                 Script::In => self.limits.count_turn(now)?,
@@ -131,15 +141,11 @@ impl State {
         Ok(fate)
     }
 
-    fn check_key(&mut self, call: &Call, now: Timestamp) -> Result<(), Code> {
-        let key = call.parameters.text("key").unwrap_or_default();
-        if self.key.matches(key) {
-            return Ok(());
-        }
+    fn refuse_key(&mut self, call: &Call, now: Timestamp) -> Code {
         if self.knobs.limits {
             self.limits.count_wrong_key(call.address, now);
         }
-        if key.chars().count() == 32 { Err(Code::KEY_DOES_NOT_EXIST) } else { Err(Code::WRONG_USER_KEY) }
+        if call.key().chars().count() == 32 { Code::KEY_DOES_NOT_EXIST } else { Code::WRONG_USER_KEY }
     }
 
     /// Finishes what is due and forgets what is old.

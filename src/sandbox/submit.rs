@@ -26,16 +26,16 @@ const GIVE_UP: Duration = Duration::from_secs(90);
 const GIVE_UP_RECAPTCHA: Duration = Duration::from_mins(5);
 
 /// A captcha and its answers, worked out before the state is locked.
-struct Plan {
+pub(super) struct Plan {
     captcha: Captcha,
     answer: String,
     wrong: String,
 }
 
 /// A captcha that has an id.
-struct Taken {
-    id: u64,
-    due: Timestamp,
+pub(super) struct Taken {
+    pub(super) id: u64,
+    pub(super) due: Timestamp,
     cut: Option<Cut>,
     /// The pingback that goes out before the reply.
     early: Option<Pingback>,
@@ -57,7 +57,11 @@ pub(super) async fn in_php(Extract(sandbox): Extract<Sandbox>, request: Request)
 }
 
 impl Plan {
-    fn of(parameters: &Parameters, answers: &Answers) -> Result<Self, Code> {
+    /// Checks what was sent.
+    ///
+    /// # Errors
+    /// With the code for the first thing that is wrong with it.
+    pub(super) fn of(parameters: &Parameters, answers: &Answers) -> Result<Self, Code> {
         let captcha = Captcha::parse(parameters)?;
         let answer = answers.answer(&captcha);
         if answer == Code::CAPTCHA_IMAGE_BLOCKED.as_str() {
@@ -69,7 +73,27 @@ impl Plan {
 }
 
 impl State {
-    fn submit(&mut self, call: &mut Call, plan: Result<Plan, Code>, now: Timestamp) -> Result<Taken, Stop> {
+    /// Takes a captcha, or says why not.
+    pub(super) fn submit(
+        &mut self,
+        call: &mut Call,
+        plan: Result<Plan, Code>,
+        now: Timestamp,
+    ) -> Result<Taken, Stop> {
+        let taken = self.try_submit(call, plan, now);
+        match &taken {
+            Ok(_) => self.rules.took(),
+            Err(stop) => self.rules.stopped(call, stop, now),
+        }
+        taken
+    }
+
+    fn try_submit(
+        &mut self,
+        call: &mut Call,
+        plan: Result<Plan, Code>,
+        now: Timestamp,
+    ) -> Result<Taken, Stop> {
         let fate = self.admit(call, now)?;
         let cause = match &plan {
             Ok(Plan { captcha: Captcha { kind: Kind::Image { .. } | Kind::Text { .. }, .. }, .. }) => {
@@ -95,11 +119,17 @@ impl State {
 
     /// Refuses a captcha that is in order, and counts the refusal towards a ban.
     fn refuse(&mut self, code: Code, cause: NoSlot, now: Timestamp) -> Stop {
-        if self.knobs.limits && code == Code::NO_SLOT_AVAILABLE {
-            self.limits.count_no_slot(cause, now);
+        if code == Code::NO_SLOT_AVAILABLE {
+            self.rules.count_no_slot(cause, now);
+            if self.knobs.limits {
+                self.limits.count_no_slot(cause, now);
+            }
         }
-        if self.knobs.limits && code == Code::ZERO_BALANCE {
-            self.limits.count_zero_balance(now);
+        if code == Code::ZERO_BALANCE {
+            self.rules.count_zero_balance(now);
+            if self.knobs.limits {
+                self.limits.count_zero_balance(now);
+            }
         }
         Stop::Refused(code)
     }
@@ -123,9 +153,11 @@ impl State {
         };
         let id = self.tasks.add(Task {
             submitted_at: now,
+            is_recaptcha: *kind == Kind::Recaptcha,
             price: price(kind),
             outcome,
             finished: false,
+            not_ready_at: None,
             reported: false,
             pingback: target,
             late: fate.late,

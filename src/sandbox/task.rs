@@ -45,11 +45,15 @@ impl Outcome {
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) submitted_at: Timestamp,
+    /// Whether it is reCAPTCHA V2 by token, which takes longer.
+    pub(super) is_recaptcha: bool,
     /// What it costs if it is solved.
     pub(super) price: Amount,
     /// How it ended, or will end unless somebody solves it by hand.
     pub(super) outcome: Outcome,
     pub(super) finished: bool,
+    /// When its answer was last asked for and was not there.
+    pub(super) not_ready_at: Option<Timestamp>,
     pub(super) reported: bool,
     /// Where the answer goes; `None` if no pingback is to be sent.
     pub(super) pingback: Option<Url>,
@@ -144,9 +148,11 @@ mod tests {
     fn task(submitted_at: Timestamp) -> Task {
         Task {
             submitted_at,
+            is_recaptcha: false,
             price: Amount::default(),
             outcome: Outcome::from_text("x".to_owned()),
             finished: false,
+            not_ready_at: None,
             reported: false,
             pingback: None,
             late: None,

@@ -83,6 +83,25 @@ async fn the_login_of_a_proxy_is_not_shown() {
 }
 
 #[tokio::test]
+async fn the_rules_that_a_client_broke_are_shown_beside_its_requests() {
+    let provider = Provider::spawn(never_solved()).await;
+    let shown = provider.get_json("/sandbox").await;
+    assert_eq!(shown["broken_rules"], json!([]));
+    assert_eq!(shown["requests"], json!({"res_php": 0, "captchas": 0, "allowed": 1200}));
+
+    let id = provider.id(&TOKEN).await;
+    provider.result(&[("action", "get"), ("id", &id)]).await;
+    let shown = provider.get_json("/sandbox").await;
+    let broken = &shown["broken_rules"][0];
+    assert_eq!((&broken["rule"], &broken["count"]), (&json!("asked_too_early"), &json!(1)));
+    assert!(broken["last_at"].as_str().unwrap().ends_with('Z'));
+    assert!(broken["detail"].as_str().unwrap().contains(&id), "{broken}");
+    assert_eq!(shown["requests"], json!({"res_php": 1, "captchas": 1, "allowed": 1220}));
+    assert_eq!(provider.sandbox.broken_rules()[0].rule, "asked_too_early");
+    assert_eq!(provider.sandbox.usage().results, 1);
+}
+
+#[tokio::test]
 async fn a_waiting_captcha_can_be_solved_by_hand_once() {
     let provider = Provider::spawn(never_solved()).await;
     let id = provider.id(&TOKEN).await;
