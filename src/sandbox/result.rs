@@ -214,6 +214,7 @@ mod tests {
         assert!(state.account.reserve(price));
         let id = state.tasks.add(Task {
             submitted_at: Timestamp::from_micros(0),
+            digest: [0; 32],
             is_recaptcha: false,
             price,
             outcome: Outcome::from_text("x".to_owned()),

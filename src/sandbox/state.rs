@@ -23,6 +23,9 @@ use crate::model::{Secret, Timestamp};
 pub struct Counters {
     /// Captchas that were taken.
     pub submitted: u64,
+    /// Captchas that were taken although one with the same content was there and had not failed: the
+    /// same image or question, or the same parameters of a token. The client may have had to.
+    pub sent_twice: u64,
     /// Captchas that were solved, and charged.
     pub solved: u64,
     /// Captchas that ended with an error code, and cost nothing.
@@ -171,25 +174,23 @@ impl State {
         if let Some(outcome) = by_hand {
             task.outcome = outcome;
         }
-        let mut rate = None;
-        match task.outcome {
-            Outcome::Answer(_) => {
-                self.counters.solved += 1;
-                self.account.charge(task.price);
-                rate = self.knobs.rate.then_some(task.price);
-            }
-            Outcome::Failure(_) => {
-                self.counters.failed += 1;
-                self.account.release(task.price);
-            }
-        }
-        let (url, late) = (task.pingback.take()?, task.late);
-        let first = task.outcome.as_str().to_owned();
+        let (target, late, digest, price) = (task.pingback.take(), task.late, task.digest, task.price);
+        let (first, has_failed) = (task.outcome.as_str().to_owned(), task.has_failed());
         let second = task.second.take().map(|second| match second {
             Second::Duplicate => first.clone(),
             Second::Wrong(code) => code,
         });
-        let pingback = Pingback { url, id, codes: [first].into_iter().chain(second).collect(), rate };
+        if has_failed {
+            self.counters.failed += 1;
+            self.account.release(price);
+            self.tasks.forget_content(&digest);
+        } else {
+            self.counters.solved += 1;
+            self.account.charge(price);
+        }
+        let rate = (self.knobs.rate && !has_failed).then_some(price);
+        let codes = [first].into_iter().chain(second).collect();
+        let pingback = Pingback { url: target?, id, codes, rate };
         let Some(late) = late else {
             return Some(pingback);
         };

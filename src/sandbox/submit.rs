@@ -114,6 +114,9 @@ impl State {
         }
         self.limits.count_captcha();
         self.counters.submitted += 1;
+        if self.tasks.has_content(&plan.captcha.digest) {
+            self.counters.sent_twice += 1;
+        }
         Ok(self.take(plan, fate, call.parameters.text("pingback"), now))
     }
 
@@ -153,6 +156,7 @@ impl State {
         };
         let id = self.tasks.add(Task {
             submitted_at: now,
+            digest: plan.captcha.digest,
             is_recaptcha: *kind == Kind::Recaptcha,
             price: price(kind),
             outcome,

@@ -1,12 +1,13 @@
 //! The captchas that were taken, until they are forgotten.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::time::Duration;
 
 use url::Url;
 
 use super::account::Amount;
+use super::captcha::Digest;
 use super::random::Random;
 use super::reply::Code;
 use crate::model::Timestamp;
@@ -45,6 +46,8 @@ impl Outcome {
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) submitted_at: Timestamp,
+    /// Of its content.
+    pub(super) digest: Digest,
     /// Whether it is reCAPTCHA V2 by token, which takes longer.
     pub(super) is_recaptcha: bool,
     /// What it costs if it is solved.
@@ -75,12 +78,19 @@ impl Task {
     pub(super) fn is_readable(&self, now: Timestamp) -> bool {
         now.since(self.submitted_at) <= READABLE
     }
+
+    /// Whether it ended with an error code.
+    pub(super) fn has_failed(&self) -> bool {
+        self.finished && matches!(self.outcome, Outcome::Failure(_))
+    }
 }
 
 /// All captchas by id, and when those that wait are due.
 #[derive(Debug)]
 pub(super) struct Tasks {
     by_id: BTreeMap<u64, Task>,
+    /// How many captchas with this content are remembered and have not failed.
+    contents: HashMap<Digest, u32>,
     due: BinaryHeap<Reverse<(Timestamp, u64)>>,
     last_id: u64,
     steps: Random,
@@ -91,6 +101,7 @@ impl Tasks {
     pub(super) fn new(mut random: Random) -> Self {
         Self {
             by_id: BTreeMap::new(),
+            contents: HashMap::new(),
             due: BinaryHeap::new(),
             last_id: 20_000_000_000 + random.next() % 60_000_000_000,
             steps: random,
@@ -100,6 +111,7 @@ impl Tasks {
     /// Remembers a captcha and gives it an id, larger than all before. It is not due yet.
     pub(super) fn add(&mut self, task: Task) -> u64 {
         self.last_id += 1 + u64::from(self.steps.below(9));
+        *self.contents.entry(task.digest).or_default() += 1;
         self.by_id.insert(self.last_id, task);
         self.last_id
     }
@@ -126,8 +138,29 @@ impl Tasks {
     pub(super) fn pop_forgotten(&mut self, now: Timestamp) -> Option<Task> {
         let oldest = self.by_id.first_entry()?;
         let is_old = now.since(oldest.get().submitted_at) > FORGOTTEN;
-        let task = (is_old || self.by_id.len() > MAX_TASKS).then(|| self.by_id.pop_first());
-        task.flatten().map(|(_, task)| task)
+        if !is_old && self.by_id.len() <= MAX_TASKS {
+            return None;
+        }
+        let (_, task) = self.by_id.pop_first()?;
+        if !task.has_failed() {
+            self.forget_content(&task.digest);
+        }
+        Some(task)
+    }
+
+    /// Whether a captcha with this content is remembered that has not failed.
+    pub(super) fn has_content(&self, digest: &Digest) -> bool {
+        self.contents.contains_key(digest)
+    }
+
+    /// One captcha with this content has failed, so it may well be sent again.
+    pub(super) fn forget_content(&mut self, digest: &Digest) {
+        if let Some(count) = self.contents.get_mut(digest) {
+            *count -= 1;
+            if *count == 0 {
+                self.contents.remove(digest);
+            }
+        }
     }
 
     /// The captcha with this id.
@@ -148,6 +181,7 @@ mod tests {
     fn task(submitted_at: Timestamp) -> Task {
         Task {
             submitted_at,
+            digest: [7; 32],
             is_recaptcha: false,
             price: Amount::default(),
             outcome: Outcome::from_text("x".to_owned()),
@@ -191,11 +225,15 @@ mod tests {
         tasks.add(task(now));
         assert!(tasks.pop_forgotten(now).is_some());
         assert!(tasks.pop_forgotten(now).is_none());
+        assert_eq!(tasks.contents.values().copied().collect::<Vec<_>>(), [1]);
 
         for _ in 0..MAX_TASKS {
             tasks.add(task(now));
         }
         assert!(tasks.pop_forgotten(now).is_some());
         assert!(tasks.pop_forgotten(now).is_none());
+        let later = now.after(FORGOTTEN).after(Duration::from_secs(1));
+        while tasks.pop_forgotten(later).is_some() {}
+        assert!(tasks.contents.is_empty());
     }
 }

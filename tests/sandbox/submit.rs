@@ -99,6 +99,32 @@ async fn rotated_images_get_one_angle_each() {
 }
 
 #[tokio::test]
+async fn the_same_captcha_counts_as_sent_twice_unless_the_first_has_failed() {
+    let provider = Provider::spawn(never_solved()).await;
+    let sent_twice = || provider.sandbox.counters().sent_twice;
+    let body = gif_base64(120, 40, 1);
+    let image = [("method", "base64"), ("body", body.as_str())];
+    let first = provider.id(&image).await;
+    provider.id(&RECAPTCHA).await;
+    provider.id(&[("textcaptcha", "one?")]).await;
+    assert_eq!(
+        provider.submit(&[("method", "base64"), ("body", "%%%")]).await,
+        "ERROR_IMAGE_TYPE_NOT_SUPPORTED"
+    );
+    assert_eq!(sent_twice(), 0);
+
+    provider.sandbox.solve(&first.parse().unwrap(), "ERROR_CAPTCHA_UNSOLVABLE").unwrap();
+    let second = provider.id(&image).await;
+    assert_eq!(sent_twice(), 0);
+    provider.sandbox.solve(&second.parse().unwrap(), "answer").unwrap();
+    provider.id(&image).await;
+    let elsewhere = [RECAPTCHA.as_slice(), &[("pingback", "http://127.0.0.1:9/other")]].concat();
+    provider.id(&elsewhere).await;
+    assert_eq!(sent_twice(), 2);
+    assert!(provider.sandbox.broken_rules().is_empty());
+}
+
+#[tokio::test]
 async fn a_known_answer_stands_over_the_made_up_one() {
     use sha2::Digest as _;
     let image = gif(120, 40, 9);
