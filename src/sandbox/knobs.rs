@@ -21,7 +21,8 @@ pub struct Knobs {
     pub lost: Share,
     /// How many captchas are solved, and their pingback sent, before `in.php` is answered.
     pub early: Share,
-    /// How many pingbacks are sent late, though the answer can be read at once.
+    /// How many pingbacks are sent late, though the answer can be read at once; also where the captcha
+    /// is solved early.
     pub late: Share,
     /// Milliseconds from the answer to a late pingback.
     pub late_ms: u64,
