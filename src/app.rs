@@ -3,12 +3,12 @@
 mod setup;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,17 +17,19 @@ use url::Url;
 
 pub(crate) use setup::use_ring;
 
-use crate::config::{Config, Unconfirmed};
+use crate::account::{self, Account, Registration};
+use crate::config::{Config, Unconfirmed, UrlMode};
 use crate::dispatcher::{Dispatcher, Sender};
 use crate::http::{self, Addresses, AppState, PublicState, Server};
-use crate::ingest::{self, Ingest};
-use crate::model::{Secret, Timestamp};
-use crate::provider::{Account, PingbackUrl, Provider, Registrar, Registration};
+use crate::ingest::{self, Heralds, Ingest};
+use crate::model::{Price, Timestamp};
+use crate::provider::{Credentials, PingbackUrls, Provider};
 use crate::reconciler::Reconciler;
+use crate::registrar::Registrar;
+use crate::reporter::{ReportDesk, Reporter};
 use crate::retention::Retention;
 use crate::sandbox::{self, Sandbox};
-use crate::store::Store;
-use crate::waiters::Waiters;
+use crate::store::{AccountId, Store};
 
 /// How long the parts may take to end. The contract allows 10 s for everything.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
@@ -41,6 +43,7 @@ pub struct App {
     public: SocketAddr,
     api: SocketAddr,
     sandbox: Option<Sandbox>,
+    provider: Url,
     store: Store,
     parts: Parts,
     shutdown: CancellationToken,
@@ -113,16 +116,17 @@ impl App {
             Some(settings) => Some(start_sandbox(settings, &listeners, &parts, &shutdown).await?),
             None => None,
         };
-        let (sandbox, account) = match emulated {
-            Some((sandbox, account)) => (Some(sandbox), account),
-            None => (None, setup::account(&config)?),
+        let (sandbox, credentials) = match emulated {
+            Some((sandbox, credentials)) => (Some(sandbox), credentials),
+            None => (None, setup::credentials(&config)?),
         };
         let (public, api) = (listeners.public.local_addr()?, listeners.api.local_addr()?);
+        let provider = credentials.base_url.clone();
         let base_url = match (&config.public.url, &sandbox) {
             (None, Some(_)) => Some(setup::local_url(public)?),
             (url, _) => url.clone(),
         };
-        Wiring { config: &config, store: &store, account, base_url, parts: &parts, shutdown: &shutdown }
+        Wiring { config: &config, store: &store, credentials, base_url, parts: &parts, shutdown: &shutdown }
             .start(listeners)
             .await?;
         parts.tracker.close();
@@ -130,7 +134,7 @@ impl App {
             warn!("{warning}");
         }
         info!(%public, %api, version = env!("CARGO_PKG_VERSION"), "pingbox is ready: callers at http://{api}, pingbacks at http://{public}");
-        Ok(Self { public, api, sandbox, store, parts, shutdown })
+        Ok(Self { public, api, sandbox, provider, store, parts, shutdown })
     }
 
     /// Where the public listener listens.
@@ -149,6 +153,12 @@ impl App {
     #[must_use]
     pub fn sandbox(&self) -> Option<&Sandbox> {
         self.sandbox.as_ref()
+    }
+
+    /// Where `in.php` and `res.php` are.
+    #[must_use]
+    pub fn provider_url(&self) -> &Url {
+        &self.provider
     }
 
     /// Cancelled when the service is to end.
@@ -183,7 +193,7 @@ impl App {
 struct Wiring<'a> {
     config: &'a Config,
     store: &'a Store,
-    account: Account,
+    credentials: Credentials,
     /// The public URL, from the configuration or the sandbox's own.
     base_url: Option<Url>,
     parts: &'a Parts,
@@ -193,40 +203,43 @@ struct Wiring<'a> {
 impl Wiring<'_> {
     /// Starts every part.
     async fn start(self, listeners: Listeners) -> anyhow::Result<()> {
-        let secret = setup::pingback_secret(self.config, self.store).await?;
         let access = setup::access(self.config, listeners.api.local_addr()?, self.store).await?;
-        let provider = Provider::new(self.account.clone()).context("could not set up the HTTP client")?;
-        let pingback = self.base_url.clone().map(|base| PingbackUrl::new(base, secret.clone()));
-        let waiters = Arc::new(Waiters::default());
-        let queued = Arc::new(Notify::new());
-        let (ingest, writer) = ingest::writer(self.store.clone(), Arc::clone(&waiters), Arc::clone(&queued));
+        let heralds = Heralds {
+            waiters: Arc::default(),
+            queued: Arc::default(),
+            solve_times: Arc::new(Mutex::new(self.store.solve_times().await?)),
+        };
+        let provider = Provider::new(self.credentials.clone()).context("could not set up the HTTP client")?;
+        let id = AccountId::new(provider.key_digest());
+        let (ingest, writer) = ingest::writer(self.store.clone(), id, heralds.clone());
         self.parts.start("writer", writer.run());
+        let account = self.account(provider, ingest.clone(), &heralds).await?;
 
-        let registration = self.start_registrar(&provider, pingback.as_ref());
-        let (store, orders) = (self.store.clone(), Arc::default());
-        let sender = Sender { ingest: ingest.clone(), store, provider, pingback, orders };
-        let interval = self.config.provider.submit_interval;
-        let (held, held_for) = watch::channel(None);
-        let dispatcher = Dispatcher { sender, queued, registration: registration.clone(), held, interval };
+        let daily_limit =
+            self.config.spend.daily_limit.as_ref().and_then(|limit| limit.parse::<Price>().ok());
+        let sender = Sender { account: account.clone(), ingest: ingest.clone(), store: self.store.clone() };
+        let dispatcher = Dispatcher {
+            sender,
+            queued: Arc::clone(&heralds.queued),
+            interval: self.config.provider.submit_interval,
+            url_per_task: self.config.pingback.url_mode == UrlMode::PerTask,
+            daily_limit: daily_limit.as_ref().map(Price::nanos),
+        };
         self.parts.start("dispatcher", dispatcher.run(self.shutdown.clone()));
-        let resubmit = self.config.provider.unconfirmed == Unconfirmed::Resubmit;
-        let reconciler = Reconciler { ingest: ingest.clone(), resubmit };
-        self.parts.start("reconciler", reconciler.run(self.shutdown.clone()));
-        let (answers, tasks) = (self.config.retention.answers, self.config.retention.tasks);
-        let retention = Retention { ingest: ingest.clone(), answers, tasks };
-        self.parts.start("retention", retention.run(self.shutdown.clone()));
+        let desk = self.start_upkeep(&account, &ingest);
 
-        self.start_public(listeners.public, listeners.connections, ingest.clone(), secret);
+        self.start_public(listeners.public, listeners.connections, ingest.clone(), account.clone());
         let state = AppState {
             ingest,
             store: self.store.clone(),
-            waiters,
+            waiters: heralds.waiters,
+            account,
+            desk,
             access,
             max_wait: self.config.api.max_wait,
-            has_public_url: self.base_url.is_some(),
+            daily_limit,
+            rotation: setup::rotation(self.config),
             uploads: Semaphore::new(http::UPLOADS),
-            registration,
-            held: held_for,
             shutdown: self.shutdown.clone(),
         };
         let server = Server {
@@ -239,27 +252,58 @@ impl Wiring<'_> {
         Ok(())
     }
 
-    fn start_registrar(
+    /// The account as the last process left it.
+    async fn account(
         &self,
-        provider: &Provider,
-        pingback: Option<&PingbackUrl>,
-    ) -> watch::Receiver<Registration> {
-        let wanted = pingback.filter(|_| self.config.pingback.register);
-        let first = if wanted.is_some() { Registration::Pending } else { Registration::Off };
-        let (state, registration) = watch::channel(first);
-        if let Some(url) = wanted {
-            let registrar = Registrar::new(provider.clone(), url.clone(), state);
-            self.parts.start("registrar", registrar.run(self.shutdown.clone()));
-        }
-        registration
+        provider: Provider,
+        ingest: Ingest,
+        heralds: &Heralds,
+    ) -> anyhow::Result<Account> {
+        let secrets = setup::pingback_secrets(self.config, self.store).await?;
+        let is_wanted = self.base_url.is_some() && self.config.pingback.register;
+        let parts = account::Parts {
+            provider,
+            ingest,
+            urls: PingbackUrls::new(self.base_url.clone(), secrets),
+            solve_times: Arc::clone(&heralds.solve_times),
+            registration: if is_wanted { Registration::Pending } else { Registration::Off },
+        };
+        Ok(Account::restore(parts, self.store).await?)
     }
 
-    fn start_public(&self, listener: TcpListener, max_connections: usize, ingest: Ingest, secret: Secret) {
+    /// Starts what works in the background; where callers leave their reports.
+    fn start_upkeep(&self, account: &Account, ingest: &Ingest) -> Arc<ReportDesk> {
+        let (store, shutdown) = (self.store, self.shutdown);
+        let registrar = Registrar {
+            account: account.clone(),
+            store: store.clone(),
+            is_wanted: self.config.pingback.register,
+        };
+        self.parts.start("registrar", registrar.run(shutdown.clone()));
+        let resubmit = self.config.provider.unconfirmed == Unconfirmed::Resubmit;
+        let reconciler = Reconciler::new(account.clone(), ingest.clone(), store.clone(), resubmit);
+        self.parts.start("reconciler", reconciler.run(shutdown.clone()));
+        let desk = Arc::new(ReportDesk::default());
+        let reporter = Reporter {
+            account: account.clone(),
+            ingest: ingest.clone(),
+            store: store.clone(),
+            desk: Arc::clone(&desk),
+        };
+        self.parts.start("reporter", reporter.run(shutdown.clone()));
+        let (answers, tasks) = (self.config.retention.answers, self.config.retention.tasks);
+        let retention = Retention { ingest: ingest.clone(), answers, tasks };
+        self.parts.start("retention", retention.run(shutdown.clone()));
+        desk
+    }
+
+    fn start_public(&self, listener: TcpListener, max_connections: usize, ingest: Ingest, account: Account) {
         let public = &self.config.public;
         let addresses = Arc::new(Addresses::new(public.trusted_proxies.clone(), public.allow_from.clone()));
         let state = PublicState {
             ingest,
-            secret,
+            store: self.store.clone(),
+            account,
             addresses: Arc::clone(&addresses),
             ownership_files: public.ownership_files.clone(),
         };
@@ -275,7 +319,7 @@ async fn start_sandbox(
     listeners: &Listeners,
     parts: &Parts,
     shutdown: &CancellationToken,
-) -> anyhow::Result<(Sandbox, Account)> {
+) -> anyhow::Result<(Sandbox, Credentials)> {
     let key = settings.key.clone();
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "the sandbox").await?;
     let base_url = setup::local_url(listener.local_addr()?)?;
@@ -289,7 +333,7 @@ async fn start_sandbox(
     parts.start("sandbox's listener", server.run(shutdown.clone()));
     parts.start("sandbox", sandbox.clone().run(shutdown.clone()));
     info!(%base_url, "The sandbox takes the place of the provider: nothing is charged, answers are made up");
-    Ok((sandbox, Account { base_url, key, soft_id: None }))
+    Ok((sandbox, Credentials { base_url, key, soft_id: None }))
 }
 
 /// Runs the emulated provider alone, until `shutdown`.

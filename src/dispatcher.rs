@@ -1,6 +1,6 @@
 //! Sends queued tasks to the provider: spaced, several in flight, each outcome recorded.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -9,9 +9,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::ingest::Ingest;
-use crate::model::{Captcha, ErrorCode, Sent, TaskId};
-use crate::provider::{Demand, PingbackUrl, Provider, Registration};
+use crate::account::{Account, Registration, task_token};
+use crate::ingest::{Claim, Claimed, Ingest};
+use crate::model::{Captcha, Gate, Script, Secret, Sent, Task, TaskId, Timestamp};
+use crate::provider::PingbackUrl;
 use crate::store::{Store, StoreError};
 
 /// Requests under way at a time. With replies within 3 s this many keep up with 10 a second.
@@ -29,164 +30,191 @@ pub(crate) struct Dispatcher {
     pub(crate) sender: Sender,
     /// Told when there may be something new to send.
     pub(crate) queued: Arc<Notify>,
-    pub(crate) registration: watch::Receiver<Registration>,
-    /// Told why nothing is sent until somebody acts.
-    pub(crate) held: watch::Sender<Option<String>>,
     /// The smallest spacing between the starts of two requests.
     pub(crate) interval: Duration,
+    /// Whether each task has a URL of its own.
+    pub(crate) url_per_task: bool,
+    /// The most that a day's captchas may cost, in billionths.
+    pub(crate) daily_limit: Option<i64>,
 }
 
 /// What sending one task takes.
 #[derive(Clone)]
 pub(crate) struct Sender {
+    pub(crate) account: Account,
     pub(crate) ingest: Ingest,
     pub(crate) store: Store,
-    pub(crate) provider: Provider,
-    pub(crate) pingback: Option<PingbackUrl>,
-    pub(crate) orders: Arc<Orders>,
-}
-
-/// What the provider asked of everything that is to be sent. It is noted before the outcome of the
-/// task that brought it is recorded, so that nobody is sent after it.
-#[derive(Debug, Default)]
-pub(crate) struct Orders {
-    pause_until: Mutex<Option<Instant>>,
-    /// The code that forbids to go on.
-    stopped: OnceLock<ErrorCode>,
-}
-
-impl Orders {
-    fn note(&self, demand: Demand) {
-        match demand {
-            Demand::Nothing => {}
-            Demand::Pause(pause) => {
-                let mut pause_until = self.pause_until.lock().unwrap_or_else(PoisonError::into_inner);
-                *pause_until = (*pause_until).max(Some(Instant::now() + pause));
-            }
-            Demand::Stop(code) => {
-                self.stopped.get_or_init(|| code);
-            }
-        }
-    }
-
-    /// Whether nothing may be sent at this moment.
-    fn forbid_a_start(&self) -> bool {
-        let now = Instant::now();
-        self.stopped.get().is_some() || self.not_before(now) > now
-    }
-
-    /// When the next request may start that could otherwise start at `planned`.
-    fn not_before(&self, planned: Instant) -> Instant {
-        let pause_until = *self.pause_until.lock().unwrap_or_else(PoisonError::into_inner);
-        pause_until.map_or(planned, |pause_until| pause_until.max(planned))
-    }
 }
 
 /// Requests under way, and when spacing lets the next one start.
 struct Pace {
-    in_flight: JoinSet<()>,
+    /// Each returns what its captcha may cost, in billionths.
+    in_flight: JoinSet<i64>,
+    /// What all of them may cost.
+    cost: i64,
     next_start: Instant,
+    /// Told of every change of what holds tasks back.
+    changes: watch::Receiver<u64>,
+}
+
+impl Pace {
+    /// One request has ended. A panic while a task was sent is one of the dispatcher; the next start
+    /// finds the task.
+    fn ended(&mut self, ended: Result<i64, JoinError>) {
+        match ended {
+            Ok(cost) => self.cost -= cost,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => error!(%error, "Sending a task broke off: {error}"),
+        }
+    }
+
+    /// How many requests may start, and when the first of them may. A request that finds out whether a
+    /// pause is over is alone.
+    fn room(&self, gate: Gate, is_spaced: bool) -> Option<(usize, Instant)> {
+        let free = match gate {
+            Gate::Open => MAX_IN_FLIGHT - self.in_flight.len(),
+            Gate::Probe | Gate::Until(_) => usize::from(self.in_flight.is_empty()),
+            Gate::Stopped => 0,
+        };
+        let start = match gate {
+            Gate::Until(until) => self.next_start.max(Instant::now() + until.since(Timestamp::now())),
+            _ => self.next_start,
+        };
+        (free > 0).then_some((if is_spaced { 1 } else { free }, start))
+    }
 }
 
 impl Dispatcher {
     /// Sends until `shutdown`; requests that have begun are brought to their end.
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        let known = self.registration.wait_for(|state| *state != Registration::Pending);
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut registration = self.sender.account.registration();
+        let known = registration.wait_for(|state| *state != Registration::Pending);
         // A provider that cannot be asked may still take tasks, and know the URL from before.
         drop(shutdown.run_until_cancelled(timeout(REGISTRATION_PATIENCE, known)).await);
-        // The last process may have sent a moment ago.
-        let next_start = Instant::now() + self.interval;
-        let mut pace = Pace { in_flight: JoinSet::new(), next_start };
+        let mut pace = Pace {
+            in_flight: JoinSet::new(),
+            cost: 0,
+            // The last process may have sent a moment ago.
+            next_start: Instant::now() + self.interval,
+            changes: self.sender.account.changes(),
+        };
         while !shutdown.is_cancelled() {
-            let may_send = self.may_send() && pace.in_flight.len() < MAX_IN_FLIGHT;
-            let start = self.sender.orders.not_before(pace.next_start);
+            let room = pace.room(self.gate(), !self.interval.is_zero());
+            let start = room.map_or_else(Instant::now, |(_, start)| start);
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(ended) = pace.in_flight.join_next() => {
-                    check(ended);
+                    pace.ended(ended);
                     continue;
                 }
-                Ok(()) = self.registration.changed() => continue,
-                () = sleep_until(start), if may_send => {}
+                Ok(()) = pace.changes.changed() => continue,
+                () = sleep_until(start), if room.is_some() => {}
             }
-            if self.sender.orders.forbid_a_start() {
-                continue;
-            }
-            if self.start_some(&mut pace).await == 0 {
+            let count = match self.gate() {
+                Gate::Until(_) | Gate::Stopped => continue,
+                Gate::Open | Gate::Probe => room.map_or(0, |(count, _)| count),
+            };
+            if self.start_some(&mut pace, count).await == 0 {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
                     () = self.queued.notified() => {}
                     () = sleep(POLL_INTERVAL) => {}
-                    Some(ended) = pace.in_flight.join_next() => check(ended),
+                    Some(ended) = pace.in_flight.join_next() => pace.ended(ended),
                 }
             }
         }
         while let Some(ended) = pace.in_flight.join_next().await {
-            check(ended);
+            pace.ended(ended);
         }
     }
 
-    /// Whether tasks may be sent; if not, says why to whoever asks for it.
-    fn may_send(&mut self) -> bool {
-        let reason = match (self.sender.orders.stopped.get(), &*self.registration.borrow_and_update()) {
-            (Some(code), _) => {
-                Some(format!("{code}: {}. Nothing is sent until pingbox is started again", code.message()))
-            }
-            // Its answer could not come back, but would be paid for.
-            (None, state @ Registration::Refused(_)) => Some(format!("the registration is {state}")),
-            (None, _) => None,
-        };
-        let may_send = reason.is_none();
-        self.held.send_if_modified(|held| {
-            let is_new = *held != reason;
-            if let (true, Some(reason)) = (is_new, &reason) {
-                error!("Tasks wait in the queue: {reason}");
-            }
-            *held = reason;
-            is_new
-        });
-        may_send
+    fn gate(&self) -> Gate {
+        self.sender.account.gate(Script::In)
     }
 
-    /// Starts to send the next tasks: one, or as many as there is room for if they need no spacing.
-    async fn start_some(&self, pace: &mut Pace) -> usize {
-        let free = MAX_IN_FLIGHT - pace.in_flight.len();
-        let limit = if self.interval.is_zero() { free } else { 1 };
-        let claimed = self.sender.ingest.claim(u32::try_from(limit).unwrap_or(u32::MAX)).await;
-        let tasks = claimed.unwrap_or_else(|error| {
-            warn!(%error, "Could not look for tasks to send: {error}");
-            Vec::new()
-        });
-        let count = tasks.len();
+    /// Starts to send the next tasks, `count` at most; how many.
+    async fn start_some(&self, pace: &mut Pace, count: usize) -> usize {
+        let (Claimed { tasks, is_short_of_money }, tokens) = match self.claim(pace, count).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                warn!(%error, "Could not look for tasks to send: {error}");
+                return 0;
+            }
+        };
+        self.sender.account.set_short_of_money(is_short_of_money);
+        let started = tasks.len();
+        let mut tokens = tokens.into_iter();
         for task in tasks {
-            // An order may have come during the claim, even in the same commit.
-            if self.sender.orders.forbid_a_start() {
-                self.sender.record(task.id, unsent("the provider asked for a pause")).await;
+            let token = tokens.next();
+            // A change may have come during the claim, even in the same commit.
+            if matches!(self.gate(), Gate::Until(_) | Gate::Stopped) {
+                self.sender.record(task.id, Sent::Unsent).await;
                 continue;
             }
             // Read beforehand: what is spaced are the requests.
             let captcha = self.sender.store.captcha(task.id).await;
             pace.next_start = Instant::now() + self.interval;
-            pace.in_flight.spawn(self.sender.clone().send(task.id, captcha));
+            pace.cost += task.kind.rate_nanos();
+            pace.in_flight.spawn(self.sender.clone().send(task, self.url(token), captcha));
         }
-        count
+        started
+    }
+
+    /// Takes tasks out of the queue, with a token for the URL of each if they have their own.
+    async fn claim(&self, pace: &Pace, count: usize) -> Result<(Claimed, Vec<Secret>), ClaimError> {
+        let has_tokens = self.url_per_task && self.url(None).is_some();
+        let tokens = (0..count).filter(|_| has_tokens).map(|_| task_token());
+        let tokens: Vec<Secret> = tokens.collect::<Result<_, _>>()?;
+        let claim = Claim {
+            limit: u32::try_from(count).unwrap_or(u32::MAX),
+            tokens: tokens.iter().map(Secret::digest).collect(),
+            budget: self.daily_limit.map(|limit| limit.saturating_sub(pace.cost)),
+        };
+        Ok((self.sender.ingest.claim(claim).await?, tokens))
+    }
+
+    /// The URL that the answer is to be sent to; `None` if the provider would not.
+    fn url(&self, token: Option<Secret>) -> Option<PingbackUrl> {
+        if self.sender.account.why_polling().is_some() {
+            return None;
+        }
+        let url = self.sender.account.urls().current()?;
+        Some(match token {
+            Some(token) => url.of_task(token),
+            None => url,
+        })
     }
 }
 
+/// Why no tasks could be taken out of the queue.
+#[derive(Debug, thiserror::Error)]
+enum ClaimError {
+    #[error("the system gives no randomness")]
+    Randomness(#[from] getrandom::Error),
+    #[error(transparent)]
+    Write(#[from] crate::ingest::WriteError),
+}
+
 impl Sender {
-    /// Sends one task, heeds what the provider asks of the others, and records the outcome.
-    async fn send(self, id: TaskId, captcha: Result<Option<Captcha>, StoreError>) {
-        let (sent, demand) = match captcha {
-            Ok(Some(captcha)) => self.provider.submit(captcha, self.pingback.as_ref()).await,
-            Ok(None) => (unsent("the task's parameters are gone"), Demand::Nothing),
+    /// Sends one task, and records the outcome; what it may cost.
+    async fn send(
+        self,
+        task: Task,
+        url: Option<PingbackUrl>,
+        captcha: Result<Option<Captcha>, StoreError>,
+    ) -> i64 {
+        let id = task.id;
+        let sent = match captcha {
+            Ok(Some(captcha)) => self.account.submit(captcha, url.as_ref(), task.expires_at).await,
+            Ok(None) => unread("the task's parameters are gone"),
             Err(error) => {
                 error!(task.id = %id, %error, "Could not read the task: {error}");
-                (unsent("the database could not be read"), Demand::Pause(POLL_INTERVAL))
+                unread("the database could not be read")
             }
         };
         log(id, &sent);
-        self.orders.note(demand);
         self.record(id, sent).await;
+        task.kind.rate_nanos()
     }
 
     /// Records the outcome, however long it takes: a captcha ID that was received is paid for.
@@ -198,23 +226,14 @@ impl Sender {
     }
 }
 
-/// A panic while a task was sent is one of the dispatcher; the next start finds the task.
-fn check(ended: Result<(), JoinError>) {
-    match ended {
-        Ok(()) => {}
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(error) => error!(%error, "Sending a task broke off: {error}"),
-    }
-}
-
-/// Of a task that was claimed, but not sent.
-fn unsent(reason: &str) -> Sent {
+/// Of a task that was claimed, but could not be read.
+fn unread(reason: &str) -> Sent {
     Sent::Postponed { wait: POLL_INTERVAL, reason: reason.to_owned() }
 }
 
 fn log(id: TaskId, sent: &Sent) {
     match sent {
-        Sent::Accepted(captcha_id) => {
+        Sent::Accepted { captcha_id, .. } => {
             debug!(task.id = %id, captcha.id = %captcha_id, "The provider took a task");
         }
         Sent::Refused(code) => {
@@ -222,8 +241,9 @@ fn log(id: TaskId, sent: &Sent) {
         }
         Sent::Postponed { wait, reason } => {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            warn!(task.id = %id, wait_ms, "A task was not taken and is sent again: {reason}");
+            info!(task.id = %id, wait_ms, "A task was not taken and is sent again: {reason}");
         }
+        Sent::Held(_) | Sent::Unsent => debug!(task.id = %id, "A task goes back to the queue"),
         Sent::Unanswered { reason } => warn!(task.id = %id, "A task is unconfirmed: {reason}"),
     }
 }

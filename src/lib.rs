@@ -11,14 +11,18 @@
 //! | `ingest` | the one writer: many waiting writes, one transaction, a reply to each |
 //! | `store` | the database; the only place with SQL |
 //! | `waiters` | who waits for which task |
+//! | `provider` | the client of `in.php` and `res.php` |
+//! | `account` | the only way to it: pauses, credit, the proof of the key |
 //! | `dispatcher` | sends queued tasks to the provider |
-//! | `provider` | the client of `in.php` and `res.php`, and the registration of our URL |
-//! | `reconciler` | tasks whose answer never came |
+//! | `registrar` | keeps our pingback URL registered |
+//! | `reconciler` | asks for answers that did not come, ends tasks whose time is over |
+//! | `reporter` | sends what callers think of their answers |
 //! | `retention` | forgets what is old |
 //! | [`sandbox`] | the emulated provider |
 //! | [`app`] | builds all of it, runs it, ends it |
 //! | [`cli`] | the command line, over `client` where it talks to a running server |
 
+mod account;
 pub mod app;
 pub mod cli;
 mod client;
@@ -29,6 +33,8 @@ mod ingest;
 pub mod model;
 mod provider;
 mod reconciler;
+mod registrar;
+mod reporter;
 mod retention;
 pub mod sandbox;
 pub mod shutdown;

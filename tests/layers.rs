@@ -17,13 +17,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("shutdown", &[]),
     ("ingest", &["model", "store", "waiters"]),
-    ("http", &["model", "store", "waiters", "provider", "ingest"]),
-    ("dispatcher", &["model", "store", "provider", "ingest"]),
-    ("reconciler", &["model", "ingest"]),
+    ("account", &["model", "store", "provider", "ingest"]),
+    ("dispatcher", &["model", "store", "provider", "ingest", "account"]),
+    ("registrar", &["model", "store", "provider", "account"]),
+    ("reconciler", &["model", "store", "provider", "ingest", "account"]),
+    ("reporter", &["model", "store", "provider", "ingest", "account"]),
     ("retention", &["model", "store", "ingest"]),
+    ("http", &["model", "store", "waiters", "provider", "ingest", "account", "reporter"]),
     (
         "app",
         &[
+            "account",
             "config",
             "dispatcher",
             "http",
@@ -31,6 +35,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "model",
             "provider",
             "reconciler",
+            "registrar",
+            "reporter",
             "retention",
             "sandbox",
             "store",
@@ -47,6 +53,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("reqwest", &["provider", "client", "sandbox"]),
     ("clap", &["cli"]),
+    ("prometheus_client", &["http"]),
     ("anyhow", &["app", "cli", "client", "telemetry"]),
 ];
 

@@ -11,13 +11,14 @@ use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 use url::Url;
 
+use crate::account::SECRETS;
 use crate::config::{self, Auth, Config, DatabaseUrl};
-use crate::http::{Access, Identity, Scopes};
+use crate::http::{Access, Identity, Rotation, Scopes};
 use crate::model::{Secret, Timestamp, TokenId};
-use crate::provider::Account;
+use crate::provider::{Credentials, Secrets};
 use crate::store::Store;
 
-/// Under these names the database remembers.
+/// Under these names the database remembers; the first is how versions before rotation kept the secret.
 const PINGBACK_SECRET: &str = "pingback_secret";
 const USED_WITH: &str = "used_with";
 /// The file in `data.dir` that the first token is written to.
@@ -61,26 +62,46 @@ pub(super) async fn open_store(config: &Config, now: Timestamp) -> anyhow::Resul
     Ok(store)
 }
 
-/// The real provider's account.
-pub(super) fn account(config: &Config) -> anyhow::Result<Account> {
+/// Who we are to the real provider.
+pub(super) fn credentials(config: &Config) -> anyhow::Result<Credentials> {
     let key = config.provider.api_key.clone().context("provider.api_key is missing")?;
-    Ok(Account { base_url: config.provider.base_url.clone(), key, soft_id: config.provider.soft_id })
+    Ok(Credentials { base_url: config.provider.base_url.clone(), key, soft_id: config.provider.soft_id })
 }
 
-/// The secret segment of the pingback URL: configured, or made once and kept.
-pub(super) async fn pingback_secret(config: &Config, store: &Store) -> anyhow::Result<Secret> {
-    if let Some(secret) = &config.pingback.secret {
-        return Ok(secret.clone());
-    }
-    if let Some(secret) = store.recall(PINGBACK_SECRET).await? {
-        return Ok(Secret::new(secret));
-    }
-    let secret = random_secret()?;
+/// The secret segments of our pingback URLs: configured, or made once and kept. A secret that is
+/// configured anew takes the place of the last one, which stays valid for the tasks sent with it.
+pub(super) async fn pingback_secrets(config: &Config, store: &Store) -> anyhow::Result<Secrets> {
+    let kept = match store.recall(SECRETS).await? {
+        Some(text) => Some(Secrets::from_json(&text).context("the stored pingback secrets are damaged")?),
+        None => store.recall(PINGBACK_SECRET).await?.map(|secret| Secrets::new(Secret::new(secret))),
+    };
+    let secrets = match (kept, &config.pingback.secret) {
+        (Some(kept), None) => return Ok(kept),
+        (Some(kept), Some(secret)) if secret.matches(kept.current.expose()) => return Ok(kept),
+        (Some(mut kept), Some(secret)) => {
+            kept.next = None;
+            kept.rotate(secret.clone(), Timestamp::now());
+            let too_many = kept.retired.len().saturating_sub(Secrets::MAX_RETIRED);
+            kept.retired.drain(..too_many);
+            kept
+        }
+        (None, Some(secret)) => Secrets::new(secret.clone()),
+        (None, None) => Secrets::new(random_secret()?),
+    };
     let mut writing = store.writing().await;
     let mut tx = writing.begin().await?;
-    tx.remember(PINGBACK_SECRET, secret.expose()).await?;
+    tx.remember(SECRETS, &secrets.to_json()).await?;
     tx.commit().await?;
-    Ok(secret)
+    Ok(secrets)
+}
+
+/// What a wish to change the pingback URL leads to.
+pub(super) fn rotation(config: &Config) -> Rotation {
+    match (&config.pingback.secret, config.pingback.register) {
+        (Some(_), _) => Rotation::Configured,
+        (None, true) => Rotation::OnceRegistered,
+        (None, false) => Rotation::AtOnce,
+    }
 }
 
 /// Whom the api listener lets in. Where it can be reached from elsewhere and there is no token,

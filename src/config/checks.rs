@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::reader::Reader;
-use super::sections::{Auth, Config, DatabaseUrl, Tls, UrlMode};
+use super::sections::{Auth, Config, DatabaseUrl, Tls};
 
 /// Below this spacing the provider answers `MAX_USER_TURN` and blocks for ten seconds.
 const WISE_INTERVAL: Duration = Duration::from_millis(50);
@@ -50,8 +50,6 @@ pub(super) fn unavailable(config: &Config, reader: &mut Reader) {
         ("api.tls_cert", given("api.tls_cert"), "TLS"),
         ("api.tls_key", given("api.tls_key"), "TLS"),
         ("provider.resolve", !config.provider.resolve.is_empty(), "fixing addresses of hosts"),
-        ("spend.daily_limit", config.spend.daily_limit.is_some(), "a spending limit"),
-        ("pingback.url_mode", config.pingback.url_mode == UrlMode::PerTask, "a URL for each task"),
     ];
     for (name, is_asked, what) in refused {
         if is_asked {
@@ -90,8 +88,8 @@ impl Config {
 fn url_warning(url: Option<&Url>) -> Option<String> {
     let Some(url) = url else {
         return Some(
-            "public.url is not set, so no pingback can arrive: submissions are refused, because this version \
-             cannot fetch answers by itself"
+            "public.url is not set, so no pingback can arrive: pingbox runs in polling mode and asks res.php for \
+             every answer"
                 .to_owned(),
         );
     };

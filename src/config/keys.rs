@@ -81,7 +81,7 @@ const fn key(name: &'static str, default: &'static str, kind: Kind, help: &'stat
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     key("public.listen", "0.0.0.0:8080", Kind::Address, "Address and port that the provider's pingbacks arrive at"),
-    key("public.url", "", Kind::Url, "Base URL under which the provider reaches the public listener; without it nothing can be submitted"),
+    key("public.url", "", Kind::Url, "Base URL under which the provider reaches the public listener; without it every answer is asked for"),
     key("public.allow_from", "", Kind::List, "Networks (CIDR) that may send pingbacks; none means any"),
     key("public.trusted_proxies", "", Kind::List, "Networks (CIDR) of proxies whose X-Forwarded-For and Forwarded headers are believed"),
     key("public.ownership_files", "", Kind::Map, "Text files served at /NAME, by which the provider checks that the host is yours"),

@@ -87,6 +87,9 @@ pub(super) struct Submit;
 /// May read.
 pub(super) struct Read;
 
+/// May do everything.
+pub(super) struct Admin;
+
 /// A scope that a [`Caller`] can be held to.
 pub(super) trait Scope {
     const REFUSAL: &str;
@@ -106,6 +109,14 @@ impl Scope for Read {
 
     fn is_in(scopes: Scopes) -> bool {
         scopes.read
+    }
+}
+
+impl Scope for Admin {
+    const REFUSAL: &str = "the token lacks the scope admin";
+
+    fn is_in(scopes: Scopes) -> bool {
+        scopes.admin
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use tracing::error;
 
 use crate::ingest::WriteError;
-use crate::model::FieldError;
+use crate::model::{FieldError, Price, ReportError};
 use crate::store::StoreError;
 
 /// Errors of fields that one reply names. A request with more has one cause.
@@ -43,9 +43,26 @@ pub(crate) enum ApiError {
     #[error("this Idempotency-Key was used for another submission: use a new key for each new captcha")]
     IdempotencyKeyReused,
     #[error(
-        "public.url is not set, so no answer could come back: set it to the URL under which the provider reaches pingbox"
+        "spend.daily_limit is {} a day, and is spent or promised to tasks under way: raise it, or wait for the next day (UTC)",
+        .0.as_ref().map_or("", Price::as_str)
     )]
-    NoPublicUrl,
+    DailyLimit(Option<Price>),
+    #[error("{0}")]
+    NoReport(#[from] ReportError),
+    #[error("the task was reported as {0} before: there is one report for each task")]
+    AlreadyReported(&'static str),
+    #[error("nobody has reported on this task")]
+    ReportNotFound,
+    #[error("the provider does not list this pingback URL")]
+    PingbackNotFound,
+    #[error("{0}")]
+    PingbackInUse(&'static str),
+    #[error("the provider refuses this with {0}")]
+    ProviderRefused(String),
+    #[error("the provider cannot be asked: {0}")]
+    ProviderUnavailable(String),
+    #[error("{0}")]
+    NoRotation(&'static str),
     #[error("pingbox is shutting down: ask again in a few seconds")]
     ShuttingDown,
     #[error("the database cannot take this right now: try again")]
@@ -76,7 +93,16 @@ impl ApiError {
             Self::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Self::InvalidFields(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields"),
             Self::IdempotencyKeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
-            Self::NoPublicUrl => (StatusCode::SERVICE_UNAVAILABLE, "no_public_url"),
+            Self::DailyLimit(_) => (StatusCode::PAYMENT_REQUIRED, "daily_limit_reached"),
+            Self::NoReport(ReportError::NoAnswer) => (StatusCode::CONFLICT, "no_answer_to_report"),
+            Self::NoReport(ReportError::TooLate) => (StatusCode::CONFLICT, "too_late_to_report"),
+            Self::AlreadyReported(_) => (StatusCode::CONFLICT, "already_reported"),
+            Self::ReportNotFound => (StatusCode::NOT_FOUND, "report_not_found"),
+            Self::PingbackNotFound => (StatusCode::NOT_FOUND, "pingback_not_found"),
+            Self::PingbackInUse(_) => (StatusCode::CONFLICT, "force_needed"),
+            Self::ProviderRefused(_) => (StatusCode::BAD_GATEWAY, "provider_refused"),
+            Self::ProviderUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable"),
+            Self::NoRotation(_) => (StatusCode::CONFLICT, "no_rotation"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::Write(_) => (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable"),
             Self::Store(cause) if cause.is_busy() => {

@@ -26,8 +26,12 @@ pub(super) async fn readyz(State(app): State<Arc<AppState>>) -> (StatusCode, Jso
         None => "not asked".to_owned(),
     };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let registration = app.registration.borrow().to_string();
-    let sending = app.held.borrow().clone().unwrap_or_else(|| "ok".to_owned());
+    let registration = app.account.registration().borrow().to_string();
+    let sending = app.account.why_tasks_wait().unwrap_or_else(|| "ok".to_owned());
+    let answers = app.account.why_polling().map_or_else(
+        || "come by pingback".to_owned(),
+        |why| format!("polling mode: they are asked for, because {why}"),
+    );
     (
         status,
         Json(json!({
@@ -36,6 +40,7 @@ pub(super) async fn readyz(State(app): State<Arc<AppState>>) -> (StatusCode, Jso
             "database": database,
             "registration": registration,
             "sending": sending,
+            "answers": answers,
         })),
     )
 }

@@ -1,13 +1,18 @@
 //! The two listeners: the public one for the provider, the api one for local callers.
 
+mod account;
 mod addresses;
 mod auth;
 mod body;
 mod error;
 mod health;
+mod metrics;
 mod pingback;
+mod pingbacks;
 mod query;
+mod reports;
 mod server;
+mod stats;
 mod submit;
 mod tasks;
 mod wait;
@@ -18,19 +23,22 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::Method;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use tokio::sync::{Semaphore, watch};
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use addresses::Addresses;
 pub(crate) use auth::{Access, Identity, Scopes};
 pub(crate) use pingback::{PublicState, router as public_router};
+pub(crate) use pingbacks::Rotation;
 pub(crate) use server::Server;
 
 use self::error::ApiError;
+use crate::account::Account;
 use crate::ingest::Ingest;
-use crate::provider::Registration;
+use crate::model::Price;
+use crate::reporter::ReportDesk;
 use crate::store::Store;
 use crate::waiters::Waiters;
 
@@ -43,14 +51,14 @@ pub(crate) struct AppState {
     pub(crate) ingest: Ingest,
     pub(crate) store: Store,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) account: Account,
+    pub(crate) desk: Arc<ReportDesk>,
     pub(crate) access: Access,
     pub(crate) max_wait: Duration,
-    /// Whether answers can come in: a task that is sent without that is paid for nothing.
-    pub(crate) has_public_url: bool,
+    /// The most that a day's captchas may cost.
+    pub(crate) daily_limit: Option<Price>,
+    pub(crate) rotation: Rotation,
     pub(crate) uploads: Semaphore,
-    pub(crate) registration: watch::Receiver<Registration>,
-    /// Why nothing is sent until somebody acts.
-    pub(crate) held: watch::Receiver<Option<String>>,
     /// Ends every wait.
     pub(crate) shutdown: CancellationToken,
 }
@@ -60,6 +68,13 @@ pub(crate) fn api_router(state: AppState) -> Router {
     Router::new()
         .route("/v1/tasks", get(tasks::list_tasks).post(submit::submit_task))
         .route("/v1/tasks/{id}", get(tasks::get_task).delete(tasks::cancel_task))
+        .route("/v1/tasks/{id}/report", get(reports::get_report).post(reports::report_task))
+        .route("/v1/account", get(account::get_account))
+        .route("/v1/account/resume", post(account::resume))
+        .route("/v1/stats", get(stats::get_stats))
+        .route("/v1/pingbacks", get(pingbacks::list).post(pingbacks::add).delete(pingbacks::delete))
+        .route("/v1/pingbacks/rotate", post(pingbacks::rotate))
+        .route("/metrics", get(metrics::metrics))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .fallback(async || ApiError::PathNotFound)

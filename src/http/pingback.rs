@@ -21,8 +21,10 @@ use super::addresses::Addresses;
 use super::body::{self, Encoding};
 use super::error::ApiError;
 use super::health::livez;
-use crate::ingest::{Ingest, Receipt};
-use crate::model::{ErrorCode, Outcome, Pingback, Secret, Timestamp};
+use crate::account::Account;
+use crate::ingest::{Ingest, Receipt, Received};
+use crate::model::{ErrorCode, Outcome, Pingback, Secret, TaskId, Timestamp};
+use crate::store::Store;
 
 /// The largest pingback. The longest answers that were seen have 4 kB.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -32,7 +34,8 @@ const MAX_FIELDS: usize = 100;
 /// What the public listener works with.
 pub(crate) struct PublicState {
     pub(crate) ingest: Ingest,
-    pub(crate) secret: Secret,
+    pub(crate) store: Store,
+    pub(crate) account: Account,
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) ownership_files: BTreeMap<String, String>,
 }
@@ -42,6 +45,8 @@ pub(crate) fn router(state: PublicState) -> Router {
     Router::new()
         .route("/pingback/{secret}", any(receive))
         .route("/pingback/{secret}/", any(receive))
+        .route("/pingback/{secret}/{token}", any(receive_for_task))
+        .route("/pingback/{secret}/{token}/", any(receive_for_task))
         .route("/livez", get(livez))
         .route("/{name}", any(ownership_file))
         .fallback(not_found)
@@ -92,30 +97,74 @@ async fn receive(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
-    let (parts, body) = request.into_parts();
-    let caller = state.addresses.caller(peer.ip(), &parts.headers);
     // What is no text is no secret.
-    let has_secret = secret.is_ok_and(|Path(secret)| state.secret.matches(&secret));
-    if !has_secret || !state.addresses.may_send(caller) {
-        return refuse(&state, peer, &parts.headers);
+    let has_secret = secret.is_ok_and(|Path(secret)| state.account.urls().accept(&secret));
+    let letter = Letter { peer, query, request };
+    if !has_secret || !letter.may_come(&state) {
+        return refuse(&state, peer, letter.request.headers());
     }
-    state.addresses.know_sender(peer.ip());
-    if !matches!(parts.method, Method::POST | Method::GET) {
-        return (StatusCode::METHOD_NOT_ALLOWED, "send the pingback by POST\n").into_response();
-    }
-    let pingback = match decode(&parts.headers, query.as_deref(), body).await {
-        Ok(pingback) => pingback,
-        Err(error) => {
-            warn!(%error, "Refused a malformed pingback: {error}");
-            return error.into_response();
-        }
-    };
-    record(&state.ingest, pingback).await
+    letter.take(&state, None).await
 }
 
-async fn record(ingest: &Ingest, pingback: Pingback) -> Response {
-    let captcha_id = pingback.captcha_id.clone();
-    match ingest.pingback(pingback).await {
+/// `POST /pingback/{secret}/{token}`: the same for a task whose URL is its own.
+async fn receive_for_task(
+    State(state): State<Arc<PublicState>>,
+    Extension(peer): Extension<SocketAddr>,
+    segments: Result<Path<(String, String)>, PathRejection>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Response {
+    let token = segments.ok().and_then(|Path((secret, token))| {
+        // The token is looked up by its digest, which tells nothing by the time that takes.
+        state.account.urls().accept(&secret).then(|| Secret::new(token))
+    });
+    let letter = Letter { peer, query, request };
+    let Some(token) = token.filter(|_| letter.may_come(&state)) else {
+        return refuse(&state, peer, letter.request.headers());
+    };
+    match state.store.task_of_token(&token.digest()).await {
+        Ok(Some(task)) => letter.take(&state, Some(task)).await,
+        Ok(None) => refuse(&state, peer, letter.request.headers()),
+        Err(error) => {
+            warn!(%error, "Could not look up the task of a pingback: {error}");
+            try_again()
+        }
+    }
+}
+
+/// A request to one of our pingback URLs.
+struct Letter {
+    peer: SocketAddr,
+    query: Option<String>,
+    request: Request,
+}
+
+impl Letter {
+    /// Whether its sender is allowed.
+    fn may_come(&self, state: &PublicState) -> bool {
+        state.addresses.may_send(state.addresses.caller(self.peer.ip(), self.request.headers()))
+    }
+
+    /// Takes it from a sender that has shown all it must.
+    async fn take(self, state: &PublicState, task: Option<TaskId>) -> Response {
+        state.addresses.know_sender(self.peer.ip());
+        let (parts, body) = self.request.into_parts();
+        if !matches!(parts.method, Method::POST | Method::GET) {
+            return (StatusCode::METHOD_NOT_ALLOWED, "send the pingback by POST\n").into_response();
+        }
+        match decode(&parts.headers, self.query.as_deref(), body).await {
+            Ok(pingback) => record(&state.ingest, Received { pingback, task }).await,
+            Err(error) => {
+                warn!(%error, "Refused a malformed pingback: {error}");
+                error.into_response()
+            }
+        }
+    }
+}
+
+async fn record(ingest: &Ingest, received: Received) -> Response {
+    let captcha_id = received.pingback.captcha_id.clone();
+    match ingest.pingback(received).await {
         Ok(receipt) => {
             match receipt {
                 Receipt::Settled(task) => {
@@ -128,10 +177,14 @@ async fn record(ingest: &Ingest, pingback: Pingback) -> Response {
         }
         Err(error) => {
             warn!(captcha.id = %captcha_id, %error, "Could not take a pingback: {error}");
-            let retry = [(RETRY_AFTER, HeaderValue::from_static("1"))];
-            (StatusCode::SERVICE_UNAVAILABLE, retry, "try again\n").into_response()
+            try_again()
         }
     }
+}
+
+fn try_again() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, HeaderValue::from_static("1"))], "try again\n")
+        .into_response()
 }
 
 /// Reads a pingback in any of the family's variants: query, form, multipart, JSON.

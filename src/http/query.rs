@@ -57,8 +57,13 @@ impl Query {
 
     /// `wait` in whole seconds, cut to `max`; zero if it is not given.
     pub(super) fn wait(&mut self, max: Duration) -> Duration {
+        self.given_wait(max).unwrap_or_default()
+    }
+
+    /// `wait` in whole seconds, cut to `max`, if it is given.
+    pub(super) fn given_wait(&mut self, max: Duration) -> Option<Duration> {
         let seconds = self.parsed::<u64>("wait", "a whole number of seconds");
-        seconds.map_or(Duration::ZERO, |seconds| Duration::from_secs(seconds).min(max))
+        seconds.map(|seconds| Duration::from_secs(seconds).min(max))
     }
 
     pub(super) fn wrong(&mut self, name: &str, detail: impl Into<String>) {

@@ -19,7 +19,7 @@ use super::error::ApiError;
 use super::query::{Query, preferred_wait};
 use super::tasks::TaskBody;
 use crate::ingest::{Submit, Submitted};
-use crate::model::{FieldValue, Fields, JsonFields, Submission};
+use crate::model::{FieldValue, Fields, JsonFields, Price, Submission};
 use crate::store::IdempotencyKey;
 
 /// The largest submission: twenty images of 100 kB in base64 take 2.7 MiB.
@@ -43,9 +43,6 @@ pub(super) async fn submit_task(
         wait => wait,
     };
     query.finish("wait")?;
-    if !app.has_public_url {
-        return Err(ApiError::NoPublicUrl);
-    }
     let key = idempotency_key(&headers)?;
     // Bodies in the making are the largest thing that callers can have in memory, and the writer's
     // queue holds on to them.
@@ -54,13 +51,15 @@ pub(super) async fn submit_task(
     let fields = fields(&Encoding::of(&headers), bytes).await?;
     let submission = Submission::parse(fields).map_err(ApiError::InvalidFields)?;
     let idempotency = key.map(|key| IdempotencyKey { key, digest: submission.digest() });
-    let submit = Submit { owner: caller.token(), submission, idempotency };
+    let daily_limit = app.daily_limit.as_ref().map(Price::nanos);
+    let submit = Submit { owner: caller.token(), submission, idempotency, daily_limit };
     let submitted = app.ingest.submit(submit).await?;
     drop(slot);
     let (status, task) = match submitted {
         Submitted::New(task) => (StatusCode::CREATED, task),
         Submitted::Repeated(task) => (StatusCode::OK, task),
         Submitted::KeyReused => return Err(ApiError::IdempotencyKeyReused),
+        Submitted::OverLimit => return Err(ApiError::DailyLimit(app.daily_limit.clone())),
     };
     let waited = if wait.is_zero() {
         Ok(Arc::new(task.clone()))
@@ -73,7 +72,8 @@ pub(super) async fn submit_task(
         Arc::new(task)
     });
     let location = format!("/v1/tasks/{}", task.id);
-    Ok((status, [(LOCATION, location)], Json(TaskBody::from(&*task))).into_response())
+    let why = app.account.why_tasks_wait();
+    Ok((status, [(LOCATION, location)], Json(TaskBody::new(&task, why.as_deref()))).into_response())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

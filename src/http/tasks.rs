@@ -36,6 +36,8 @@ pub(super) struct TaskBody<'a> {
     error: Option<ErrorBody<'a>>,
     via: Option<Via>,
     price: Option<&'a Price>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    price_estimated: bool,
     attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
@@ -53,8 +55,9 @@ struct ErrorBody<'a> {
     retryable: bool,
 }
 
-impl<'a> From<&'a Task> for TaskBody<'a> {
-    fn from(task: &'a Task) -> Self {
+impl<'a> TaskBody<'a> {
+    /// The task as it stands; `why_wait` is what holds up every queued task.
+    pub(super) fn new(task: &'a Task, why_wait: Option<&'a str>) -> Self {
         let solved_in = |submitted: Timestamp| Some(task.answered_at?.since(submitted).as_millis());
         Self {
             id: task.id,
@@ -71,8 +74,9 @@ impl<'a> From<&'a Task> for TaskBody<'a> {
             }),
             via: task.via,
             price: task.price.as_ref(),
+            price_estimated: task.price_estimated,
             attempts: task.attempts,
-            reason: task.reason.as_deref(),
+            reason: why_wait.filter(|_| task.status == Status::Queued).or(task.reason.as_deref()),
             created_at: task.created_at,
             submitted_at: task.submitted_at,
             answered_at: task.answered_at,
@@ -91,12 +95,12 @@ struct ListBody<'a> {
 /// JSON that was made while its tasks were at hand.
 pub(super) type JsonReply = Json<serde_json::Value>;
 
-fn reply(body: impl Serialize) -> JsonReply {
-    Json(serde_json::to_value(body).expect("tasks are JSON"))
+pub(super) fn reply(body: impl Serialize) -> JsonReply {
+    Json(serde_json::to_value(body).expect("what callers see is JSON"))
 }
 
 /// The task id in the path. What is no id names no task, even where it is no text.
-pub(super) struct NamedTask(TaskId);
+pub(super) struct NamedTask(pub(super) TaskId);
 
 impl<S: Send + Sync> FromRequestParts<S> for NamedTask {
     type Rejection = ApiError;
@@ -118,7 +122,7 @@ pub(super) async fn get_task(
     let deadline = Instant::now() + query.wait(app.max_wait);
     query.finish("wait")?;
     let task = app.wait_for_task(id, deadline, caller.sees()).await?;
-    Ok(reply(TaskBody::from(&*task)))
+    Ok(app.task_reply(&task))
 }
 
 /// `GET /v1/tasks`: with `ids` the tasks named, waited for if asked; else a page of all of them.
@@ -156,7 +160,9 @@ async fn named_tasks(
     let mut seen = std::collections::HashSet::new();
     ids.retain(|id| seen.insert(*id));
     let tasks = app.wait_for_tasks(&ids, until, deadline, caller.sees()).await?;
-    Ok(reply(ListBody { tasks: tasks.iter().map(|task| TaskBody::from(&**task)).collect(), cursor: None }))
+    let why = app.account.why_tasks_wait();
+    let tasks = tasks.iter().map(|task| TaskBody::new(task, why.as_deref())).collect();
+    Ok(reply(ListBody { tasks, cursor: None }))
 }
 
 /// `?status=&type=&tag=&limit=&cursor=`, newest first.
@@ -178,7 +184,9 @@ async fn task_page(caller: &Caller<Read>, app: &AppState, mut query: Query) -> R
     query.finish("ids with wait and until, or status, type, tag, limit and cursor")?;
     let page = app.store.list_tasks(&filter).await?;
     let cursor = page.next.map(|id| id.to_string());
-    Ok(reply(ListBody { tasks: page.tasks.iter().map(TaskBody::from).collect(), cursor }))
+    let why = app.account.why_tasks_wait();
+    let tasks = page.tasks.iter().map(|task| TaskBody::new(task, why.as_deref())).collect();
+    Ok(reply(ListBody { tasks, cursor }))
 }
 
 /// `DELETE /v1/tasks/{id}`: cancels a task that was never sent; else 409.
@@ -188,13 +196,17 @@ pub(super) async fn cancel_task(
     NamedTask(id): NamedTask,
 ) -> Result<JsonReply, ApiError> {
     match app.ingest.cancel(id, caller.sees()).await? {
-        Cancelled::Done(task) => Ok(reply(TaskBody::from(&task))),
+        Cancelled::Done(task) => Ok(app.task_reply(&task)),
         Cancelled::TooLate(task) => Err(ApiError::TooLateToCancel(task.status.as_str())),
         Cancelled::NotFound => Err(ApiError::TaskNotFound),
     }
 }
 
 impl AppState {
+    fn task_reply(&self, task: &Task) -> JsonReply {
+        reply(TaskBody::new(task, self.account.why_tasks_wait().as_deref()))
+    }
+
     /// The task once it has ended, or as it stands at the deadline or at shutdown. With an owner,
     /// only a task of theirs.
     pub(super) async fn wait_for_task(

@@ -91,7 +91,9 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::model::{CaptchaId, FieldValue, Fields, Outcome, Pingback, Submission, Timestamp, TokenId};
+    use crate::model::{
+        CaptchaId, FieldValue, Fields, Outcome, Pingback, Submission, Timestamp, TokenId, Via,
+    };
 
     const NOW: Timestamp = Timestamp::from_micros(0);
 
@@ -105,14 +107,15 @@ mod tests {
     }
 
     fn solved(mut task: Task) -> Arc<Task> {
-        task.settle(&Pingback {
+        let pingback = Pingback {
             captcha_id: CaptchaId::try_from("77".to_owned()).unwrap(),
             code: "four".to_owned(),
             outcome: Outcome::of("four"),
             price: None,
             extra: None,
             received_at: NOW,
-        });
+        };
+        task.settle(&pingback, Via::Pingback);
         Arc::new(task)
     }
 

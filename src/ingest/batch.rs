@@ -5,10 +5,13 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
+use super::chores::Chore;
 use super::touched::Touched;
-use super::{Cancelled, IDEMPOTENCY_WINDOW, Receipt, Submit, Submitted, WriteError};
-use crate::model::{Pingback, Sent, Task, TaskId, Timestamp, TokenId};
-use crate::store::{NewTask, Retired, RetirementPlan, Store, StoreError, WriteTx, Writing};
+use super::{
+    Cancelled, Claim, Claimed, Fetched, IDEMPOTENCY_WINDOW, Receipt, Received, Submit, Submitted, WriteError,
+};
+use crate::model::{Pingback, Sent, Task, TaskId, Timestamp, TokenId, Via};
+use crate::store::{AccountId, NewTask, Retired, RetirementPlan, Store, StoreError, WriteTx, Writing};
 
 /// Tasks that one sweep changes at most, so that a large backlog does not hold up pingbacks.
 const SWEEP_LIMIT: u32 = 500;
@@ -22,7 +25,7 @@ pub(super) struct Asked<Q, A> {
 }
 
 impl<Q, A> Asked<Q, A> {
-    fn finish(self, failure: Option<WriteError>) {
+    pub(super) fn finish(self, failure: Option<WriteError>) {
         let result = match (failure, self.answer) {
             (None, Some(answer)) => Ok(answer),
             (failure, _) => Err(failure.unwrap_or(WriteError::Failed)),
@@ -36,13 +39,15 @@ impl<Q, A> Asked<Q, A> {
 #[derive(Debug)]
 pub(super) enum Job {
     Submit(Asked<Submit, Submitted>),
-    Pingback(Asked<Pingback, Receipt>),
-    Claim(Asked<u32, Vec<Task>>),
+    Pingback(Asked<Received, Receipt>),
+    Claim(Asked<Claim, Claimed>),
     Sent(Asked<(TaskId, Sent), ()>),
+    Fetched(Asked<Vec<(TaskId, Fetched)>, ()>),
     Cancel(Asked<(TaskId, Option<TokenId>), Cancelled>),
     Sweep(Asked<bool, usize>),
     Retire(Asked<RetirementPlan, Retired>),
     Probe(Asked<(), ()>),
+    Chore(Chore),
 }
 
 /// Writes that share a transaction. All of them wait, so any order among them is a true one.
@@ -82,22 +87,28 @@ impl Batch {
                 Job::Pingback(asked) => asked.finish(failure),
                 Job::Claim(asked) => asked.finish(failure),
                 Job::Sent(asked) => asked.finish(failure),
+                Job::Fetched(asked) => asked.finish(failure),
                 Job::Cancel(asked) => asked.finish(failure),
                 Job::Sweep(asked) => asked.finish(failure),
                 Job::Retire(asked) => asked.finish(failure),
                 Job::Probe(asked) => asked.finish(failure),
+                Job::Chore(chore) => chore.finish(failure),
             }
         }
     }
 
     /// Stores everything, or nothing; the answers wait in their places until
     /// [`finish`](Self::finish) hands them out.
-    pub(super) async fn commit(&mut self, store: &Store) -> Result<Committed, StoreError> {
+    pub(super) async fn commit(
+        &mut self,
+        store: &Store,
+        account: &AccountId,
+    ) -> Result<Committed, StoreError> {
         let mut writing = store.writing().await;
-        if self.pingbacks().count() == self.jobs.len() {
+        if self.jobs.iter().all(|job| matches!(job, Job::Pingback(_))) {
             self.commit_pingbacks(&mut writing).await
         } else {
-            self.commit_any(&mut writing).await
+            self.commit_any(&mut writing, account).await
         }
     }
 
@@ -115,7 +126,11 @@ impl Batch {
         Ok(Committed { ended, queue_grew: false })
     }
 
-    async fn commit_any(&mut self, writing: &mut Writing) -> Result<Committed, StoreError> {
+    async fn commit_any(
+        &mut self,
+        writing: &mut Writing,
+        account: &AccountId,
+    ) -> Result<Committed, StoreError> {
         let now = Timestamp::now();
         let mut tx = writing.begin().await?;
         let new = self.submit(&mut tx, now).await?;
@@ -124,22 +139,29 @@ impl Batch {
         touched.load_parked(&mut tx, self.pingbacks()).await?;
         touched.join_early();
         self.receive(&mut touched);
+        self.ask_again(&mut touched, now);
         self.cancel(&mut touched, now);
+        earn(&mut tx, account, touched.accepted()).await?;
         if !new.is_empty() {
             tx.insert_tasks(&new).await?;
         }
         let queue_grew = !new.is_empty() || touched.queue_grew();
         let mut ended = touched.store(&mut tx).await?;
         // What follows finds tasks by their state, so everything above is stored before it.
-        let released = self.look_after(&mut tx, now, &mut ended).await?;
+        let released = self.look_after(&mut tx, account, now, &mut ended).await?;
         tx.commit().await?;
         Ok(Committed { ended, queue_grew: queue_grew || released })
     }
 
+    /// What the provider says of captchas, by itself or because it was asked.
     fn pingbacks(&self) -> impl Iterator<Item = &Pingback> {
-        self.jobs.iter().filter_map(|job| match job {
-            Job::Pingback(asked) => Some(&asked.question),
-            _ => None,
+        self.jobs.iter().flat_map(|job| {
+            let (received, fetched) = match job {
+                Job::Pingback(asked) => (Some(&asked.question.pingback), &[][..]),
+                Job::Fetched(asked) => (None, &asked.question[..]),
+                _ => (None, &[][..]),
+            };
+            received.into_iter().chain(fetched.iter().filter_map(|(_, fetched)| fetched.word()))
         })
     }
 
@@ -147,10 +169,10 @@ impl Batch {
     async fn submit(&mut self, tx: &mut WriteTx<'_>, now: Timestamp) -> Result<Vec<NewTask>, StoreError> {
         let mut new: Vec<NewTask> = Vec::new();
         let mut by_key: HashMap<(TokenId, String), usize> = HashMap::new();
-        let mut number = None;
+        let (mut number, mut committed) = (None, None);
         for job in &mut self.jobs {
             let Job::Submit(asked) = job else { continue };
-            let Submit { owner, submission, idempotency } = &asked.question;
+            let Submit { owner, submission, idempotency, daily_limit } = &asked.question;
             if let Some(key) = idempotency {
                 let earlier = match by_key.get(&(*owner, key.key.clone())) {
                     Some(&index) => {
@@ -166,6 +188,18 @@ impl Batch {
                     asked.answer = Some(if same { Submitted::Repeated(task) } else { Submitted::KeyReused });
                     continue;
                 }
+            }
+            if let Some(limit) = daily_limit {
+                let committed = match committed {
+                    Some(committed) => committed,
+                    None => *committed.insert(tx.committed(now).await?),
+                };
+                if committed >= *limit {
+                    asked.answer = Some(Submitted::OverLimit);
+                    continue;
+                }
+            }
+            if let Some(key) = idempotency {
                 by_key.insert((*owner, key.key.clone()), new.len());
             }
             let next = match number {
@@ -183,10 +217,12 @@ impl Batch {
 
     /// Loads the tasks that the batch names, by their id or by their captcha ID.
     async fn load(&self, tx: &mut WriteTx<'_>) -> Result<Touched, StoreError> {
-        let ids = self.jobs.iter().filter_map(|job| match job {
-            Job::Sent(asked) => Some(asked.question.0),
-            Job::Cancel(asked) => Some(asked.question.0),
-            _ => None,
+        let ids = self.jobs.iter().flat_map(|job| match job {
+            Job::Sent(asked) => vec![asked.question.0],
+            Job::Cancel(asked) => vec![asked.question.0],
+            Job::Pingback(asked) => asked.question.task.into_iter().collect(),
+            Job::Fetched(asked) => asked.question.iter().map(|(id, _)| *id).collect(),
+            _ => Vec::new(),
         });
         let captcha_ids = self.pingbacks().map(|pingback| &pingback.captcha_id);
         Touched::load(tx, &ids.collect::<Vec<_>>(), &captcha_ids.collect::<Vec<_>>()).await
@@ -204,8 +240,32 @@ impl Batch {
 
     fn receive(&mut self, touched: &mut Touched) {
         for job in &mut self.jobs {
-            if let Job::Pingback(asked) = job {
-                asked.answer = Some(touched.receive(&asked.question));
+            match job {
+                Job::Pingback(asked) => {
+                    let Received { pingback, task } = &asked.question;
+                    if let Some(task) = *task {
+                        touched.confirm(task, pingback);
+                    }
+                    asked.answer = Some(touched.receive(pingback, Via::Pingback));
+                }
+                Job::Fetched(asked) => {
+                    for word in asked.question.iter().filter_map(|(_, fetched)| fetched.word()) {
+                        touched.receive(word, Via::Reconcile);
+                    }
+                    asked.answer = Some(());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn ask_again(&self, touched: &mut Touched, now: Timestamp) {
+        for job in &self.jobs {
+            let Job::Fetched(asked) = job else { continue };
+            for (id, fetched) in &asked.question {
+                if let Fetched::NotYet(ask_at) = fetched {
+                    touched.ask_again(*id, *ask_at, now);
+                }
             }
         }
     }
@@ -219,10 +279,11 @@ impl Batch {
         }
     }
 
-    /// Sweeps, claims, forgetting and probes; whether a sweep put tasks back into the queue.
+    /// Sweeps, claims, forgetting, probes and chores; whether a sweep put tasks back into the queue.
     async fn look_after(
         &mut self,
         tx: &mut WriteTx<'_>,
+        account: &AccountId,
         now: Timestamp,
         ended: &mut Vec<Task>,
     ) -> Result<bool, StoreError> {
@@ -235,13 +296,14 @@ impl Batch {
                     released |= swept.iter().any(|task| !task.is_final());
                     ended.extend(swept.into_iter().filter(Task::is_final));
                 }
-                Job::Claim(asked) => asked.answer = Some(claim(tx, asked.question, now).await?),
+                Job::Claim(asked) => asked.answer = Some(claim(tx, &asked.question, now).await?),
                 Job::Retire(asked) => asked.answer = Some(tx.retire(&asked.question).await?),
                 Job::Probe(asked) => {
                     tx.remember("probed_at", &now.to_string()).await?;
                     asked.answer = Some(());
                 }
-                Job::Submit(_) | Job::Pingback(_) | Job::Sent(_) | Job::Cancel(_) => {}
+                Job::Chore(chore) => chore.run(tx, account, now).await?,
+                Job::Submit(_) | Job::Pingback(_) | Job::Sent(_) | Job::Fetched(_) | Job::Cancel(_) => {}
             }
         }
         Ok(released)
@@ -258,14 +320,46 @@ async fn sweep(tx: &mut WriteTx<'_>, resubmit: bool, now: Timestamp) -> Result<V
     Ok(tasks)
 }
 
-/// Marks the next tasks as being sent, and hands them out.
-async fn claim(tx: &mut WriteTx<'_>, limit: u32, now: Timestamp) -> Result<Vec<Task>, StoreError> {
-    let mut tasks = tx.sendable_tasks(limit, now).await?;
+/// The provider has taken so many captchas: each brings credit.
+async fn earn(tx: &mut WriteTx<'_>, account: &AccountId, captchas: usize) -> Result<(), StoreError> {
+    let captchas = u32::try_from(captchas).unwrap_or(u32::MAX);
+    if captchas == 0 {
+        return Ok(());
+    }
+    let before = tx.credit(account).await?;
+    let mut credit = before;
+    credit.calls.earn(captchas);
+    credit.refusals.earn(captchas);
+    if credit != before {
+        tx.store_credit(account, &credit).await?;
+    }
+    Ok(())
+}
+
+/// Marks the next tasks as being sent, and hands them out: as many as the money is enough for.
+async fn claim(tx: &mut WriteTx<'_>, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+    let mut tasks = tx.sendable_tasks(claim.limit, now).await?;
+    let mut is_short_of_money = false;
+    if let (Some(budget), false) = (claim.budget, tasks.is_empty()) {
+        let mut left = budget.saturating_sub(tx.committed(now).await?);
+        let affordable = tasks.iter().take_while(|task| {
+            left = left.saturating_sub(task.kind.rate_nanos());
+            left >= 0
+        });
+        let count = affordable.count();
+        is_short_of_money = count < tasks.len();
+        tasks.truncate(count);
+    }
     for task in &mut tasks {
         task.start_sending(now);
     }
     if !tasks.is_empty() {
         tx.update_tasks(tasks.iter()).await?;
+        let tokens = tasks.iter().map(|task| task.id).zip(claim.tokens.iter().copied());
+        let tokens: Vec<_> = tokens.collect();
+        if !tokens.is_empty() {
+            tx.insert_task_tokens(&tokens).await?;
+        }
     }
-    Ok(tasks)
+    Ok(Claimed { tasks, is_short_of_money })
 }

@@ -5,18 +5,23 @@
 //! next batch gathers: the busier it is, the more rows share a commit.
 
 mod batch;
+mod chores;
 mod touched;
 
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::error;
 
 use self::batch::{Asked, Batch, Job};
-use crate::model::{Pingback, Sent, Submission, Task, TaskId, TokenId};
-use crate::store::{IdempotencyKey, Retired, RetirementPlan, Store};
+use self::chores::{Chore, NewReport};
+use crate::model::{
+    Backoff, Pingback, Report, ReportError, Sent, SolveTimes, Status, Submission, Task, TaskId, Timestamp,
+    TokenId, Verdict, Via,
+};
+use crate::store::{AccountId, IdempotencyKey, Retired, RetirementPlan, Store};
 use crate::waiters::Waiters;
 
 /// Writes that may wait. Beyond it a write is refused at once, so that senders hear 503 instead of
@@ -45,6 +50,8 @@ pub(crate) struct Submit {
     pub(crate) owner: TokenId,
     pub(crate) submission: Submission,
     pub(crate) idempotency: Option<IdempotencyKey>,
+    /// The most that the day's captchas may cost, in billionths.
+    pub(crate) daily_limit: Option<i64>,
 }
 
 /// What became of a submission.
@@ -56,6 +63,65 @@ pub(crate) enum Submitted {
     Repeated(Task),
     /// Its idempotency key belongs to a task with another content.
     KeyReused,
+    /// The day's money is spent, or promised to the tasks under way.
+    OverLimit,
+}
+
+/// A pingback, and the task whose own URL it came to.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) pingback: Pingback,
+    pub(crate) task: Option<TaskId>,
+}
+
+/// What `res.php` said of a captcha.
+#[derive(Clone, Debug)]
+pub(crate) enum Fetched {
+    /// How it ended.
+    Word(Pingback),
+    /// Nothing yet: it is asked again then, or never.
+    NotYet(Option<Timestamp>),
+}
+
+impl Fetched {
+    fn word(&self) -> Option<&Pingback> {
+        match self {
+            Self::Word(word) => Some(word),
+            Self::NotYet(_) => None,
+        }
+    }
+}
+
+/// A wish for tasks to send.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// At most this many.
+    pub(crate) limit: u32,
+    /// Digests of the tokens in their pingback URLs: as many as the limit, or none.
+    pub(crate) tokens: Vec<[u8; 32]>,
+    /// What the day's captchas may cost, less what is being sent, in billionths; `None`: anything.
+    pub(crate) budget: Option<i64>,
+}
+
+/// Tasks to send, which are marked as being sent.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) tasks: Vec<Task>,
+    /// There are more, but the day's money is not enough for them.
+    pub(crate) is_short_of_money: bool,
+}
+
+/// What became of a wish to report.
+#[derive(Debug)]
+pub(crate) enum Reported {
+    /// It is on disk, and will be sent.
+    New(Report),
+    /// There is one already.
+    Earlier(Report),
+    /// There can be none.
+    Refused(ReportError),
+    /// There is no such task, or it is not the caller's.
+    NotFound,
 }
 
 /// What became of a pingback.
@@ -94,13 +160,18 @@ impl Ingest {
     }
 
     /// Records a pingback: on disk when this returns `Ok`.
-    pub(crate) async fn pingback(&self, pingback: Pingback) -> Result<Receipt, WriteError> {
-        self.ask(Job::Pingback, pingback).await
+    pub(crate) async fn pingback(&self, received: Received) -> Result<Receipt, WriteError> {
+        self.ask(Job::Pingback, received).await
     }
 
-    /// Takes up to `limit` tasks out of the queue, to be sent at once.
-    pub(crate) async fn claim(&self, limit: u32) -> Result<Vec<Task>, WriteError> {
-        self.ask(Job::Claim, limit).await
+    /// Takes tasks out of the queue, to be sent at once.
+    pub(crate) async fn claim(&self, claim: Claim) -> Result<Claimed, WriteError> {
+        self.ask(Job::Claim, claim).await
+    }
+
+    /// Records what `res.php` said of some tasks.
+    pub(crate) async fn fetched(&self, fetched: Vec<(TaskId, Fetched)>) -> Result<(), WriteError> {
+        self.ask(Job::Fetched, fetched).await
     }
 
     /// Records what became of sending a task.
@@ -124,32 +195,100 @@ impl Ingest {
         self.ask(Job::Retire, plan).await
     }
 
+    /// Pays for a request to `res.php`, if more than `reserve` is left; what is left then. It must be
+    /// paid before it is sent: a crash in between may cost credit, but never breaks the limit.
+    pub(crate) async fn pay(&self, reserve: u32) -> Result<Option<u32>, WriteError> {
+        self.ask_chore(Chore::Pay, reserve).await
+    }
+
+    /// Gives back what was paid for a request that cannot have arrived.
+    pub(crate) async fn refund(&self) -> Result<(), WriteError> {
+        self.ask_chore(Chore::Refund, ()).await
+    }
+
+    /// Notes that the provider had no slot; how many more such replies the account can afford.
+    pub(crate) async fn refuse(&self) -> Result<u32, WriteError> {
+        self.ask_chore(Chore::Refuse, ()).await
+    }
+
+    /// Stores the pauses that the provider asked for.
+    pub(crate) async fn store_backoff(&self, backoff: Backoff) -> Result<(), WriteError> {
+        self.ask_chore(Chore::Backoff, backoff).await
+    }
+
+    /// Stores a report on a task, to be sent; with an owner, only on a task of theirs.
+    pub(crate) async fn report(
+        &self,
+        task: TaskId,
+        owner: Option<TokenId>,
+        verdict: Verdict,
+    ) -> Result<Reported, WriteError> {
+        self.ask_chore(Chore::Report, NewReport { task, owner, verdict }).await
+    }
+
+    /// Stores what became of a report.
+    pub(crate) async fn report_ended(&self, report: Report) -> Result<(), WriteError> {
+        self.ask_chore(Chore::ReportEnded, report).await
+    }
+
+    /// Has every submitted task asked for soon, because no pingbacks come any more; how many.
+    pub(crate) async fn ask_for_all(&self) -> Result<u64, WriteError> {
+        self.ask_chore(Chore::AskForAll, ()).await
+    }
+
+    /// Remembers a value under a name.
+    pub(crate) async fn remember(&self, name: &'static str, value: String) -> Result<(), WriteError> {
+        self.ask_chore(Chore::Remember, (name, value)).await
+    }
+
+    /// Notes that a pingback URL was added for others, or that it was deleted.
+    pub(crate) async fn note_url(&self, url: String, is_added: bool) -> Result<(), WriteError> {
+        self.ask_chore(Chore::AddedUrl, (url, is_added)).await
+    }
+
     /// Whether writing works right now: goes through the queue and the disk like any write.
     pub(crate) async fn probe(&self) -> Result<(), WriteError> {
         self.ask(Job::Probe, ()).await
     }
 
-    async fn ask<Q, A>(&self, job: fn(Asked<Q, A>) -> Job, question: Q) -> Result<A, WriteError> {
+    async fn ask<Q, A>(&self, job: impl FnOnce(Asked<Q, A>) -> Job, question: Q) -> Result<A, WriteError> {
         let (reply, answer) = oneshot::channel();
         self.queue.try_send(job(Asked { question, answer: None, reply })).map_err(|_| WriteError::Busy)?;
         answer.await.unwrap_or(Err(WriteError::Failed))
     }
+
+    async fn ask_chore<Q, A>(&self, chore: fn(Asked<Q, A>) -> Chore, question: Q) -> Result<A, WriteError> {
+        self.ask(|asked| Job::Chore(chore(asked)), question).await
+    }
 }
+
+/// What the writer tells of its commits, and to whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Heralds {
+    pub(crate) waiters: Arc<Waiters>,
+    /// Told when there may be something new to send.
+    pub(crate) queued: Arc<Notify>,
+    /// Told how long captchas took.
+    pub(crate) solve_times: SharedSolveTimes,
+}
+
+/// Solve times, noted by the writer and read by who plans with them.
+pub(crate) type SharedSolveTimes = Arc<Mutex<SolveTimes>>;
 
 /// The writer's side of the queue.
 #[derive(Debug)]
 pub(crate) struct Writer {
     jobs: mpsc::Receiver<Job>,
     store: Store,
-    waiters: Arc<Waiters>,
-    /// Told when there may be something new to send.
-    queued: Arc<Notify>,
+    /// Whose credit it keeps.
+    account: AccountId,
+    heralds: Heralds,
 }
 
 /// A writer for the store, and the handle to its queue.
-pub(crate) fn writer(store: Store, waiters: Arc<Waiters>, queued: Arc<Notify>) -> (Ingest, Writer) {
+pub(crate) fn writer(store: Store, account: AccountId, heralds: Heralds) -> (Ingest, Writer) {
     let (queue, jobs) = mpsc::channel(QUEUE);
-    (Ingest { queue }, Writer { jobs, store, waiters, queued })
+    (Ingest { queue }, Writer { jobs, store, account, heralds })
 }
 
 impl Writer {
@@ -163,14 +302,15 @@ impl Writer {
 
     /// Commit, then wake, then answer.
     async fn write(&self, mut batch: Batch) {
-        match batch.commit(&self.store).await {
+        match batch.commit(&self.store, &self.account).await {
             Ok(committed) => {
+                self.note_solve_times(&committed.ended);
                 for task in committed.ended {
-                    self.waiters.wake(&Arc::new(task));
+                    self.heralds.waiters.wake(&Arc::new(task));
                 }
                 batch.finish(None);
                 if committed.queue_grew {
-                    self.queued.notify_one();
+                    self.heralds.queued.notify_one();
                 }
             }
             // One bad row must not fail the others: each is tried on its own.
@@ -185,18 +325,31 @@ impl Writer {
             }
         }
     }
+
+    /// An answer that was asked for says when it was asked for, not how long it took.
+    fn note_solve_times(&self, ended: &[Task]) {
+        let solved =
+            ended.iter().filter(|task| task.status == Status::Solved && task.via == Some(Via::Pingback));
+        let mut times = self.heralds.solve_times.lock().unwrap_or_else(PoisonError::into_inner);
+        for task in solved {
+            if let (Some(submitted_at), Some(answered_at)) = (task.submitted_at, task.answered_at) {
+                times.note(task.kind, answered_at.since(submitted_at));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
-        let (ingest, writer) = writer(store, Arc::default(), Arc::default());
+        let heralds =
+            Heralds { waiters: Arc::default(), queued: Arc::default(), solve_times: Arc::default() };
+        let (ingest, writer) = writer(store, AccountId::new([0; 32]), heralds);
         // Nobody takes anything out: the writer does not run yet.
         let waiting: Vec<_> = (0..QUEUE)
             .map(|_| {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Cancelled, Receipt};
-use crate::model::{CaptchaId, Outcome, Pingback, Sent, Task, TaskId, Timestamp, TokenId};
+use crate::model::{CaptchaId, Outcome, Pingback, Sent, Task, TaskId, Timestamp, TokenId, Via};
 use crate::store::{Parked, ParkedPingback, StoreError, WriteTx};
 
 /// What a batch touches. Everything in it was read within the batch's own transaction, and nobody
@@ -61,7 +61,7 @@ impl Touched {
             return;
         };
         let captcha_id = match &sent {
-            Sent::Accepted(captcha_id) => Some(captcha_id.clone()),
+            Sent::Accepted { captcha_id, .. } => Some(captcha_id.clone()),
             _ => None,
         };
         task.record_sent(sent, now);
@@ -103,7 +103,7 @@ impl Touched {
             };
             for parked in self.parked.get_mut(captcha_id).into_iter().flatten() {
                 if parked.task_id.is_none() && parked.pingback.received_at >= task.created_at {
-                    task.settle(&parked.pingback);
+                    task.settle(&parked.pingback, Via::Pingback);
                     parked.task_id = Some(*id);
                     self.joined.push((parked.id, *id));
                 }
@@ -111,13 +111,35 @@ impl Touched {
         }
     }
 
+    /// A pingback came to the URL of this task alone.
+    pub(super) fn confirm(&mut self, id: TaskId, pingback: &Pingback) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.confirm(&pingback.captcha_id, pingback.received_at);
+        self.changed.insert(id);
+        // Also when it is over: what comes now is kept with it.
+        self.index(pingback.captcha_id.clone(), id);
+    }
+
+    /// The answer to a task was asked for, and is not there.
+    pub(super) fn ask_again(&mut self, id: TaskId, ask_at: Option<Timestamp>, now: Timestamp) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.ask_again(ask_at, now);
+            self.changed.insert(id);
+        }
+    }
+
+    /// How many captchas the provider took.
+    pub(super) fn accepted(&self) -> usize {
+        self.accepted.len()
+    }
+
     /// Settles the open task with this captcha ID, or keeps the pingback, unless it says again
     /// what is known.
-    pub(super) fn receive(&mut self, pingback: &Pingback) -> Receipt {
+    pub(super) fn receive(&mut self, pingback: &Pingback, via: Via) -> Receipt {
         let open: Vec<TaskId> = self.open_tasks(&pingback.captcha_id).collect();
         let mut receipt = None;
         for id in open {
-            if self.tasks.get_mut(&id).is_some_and(|task| task.settle(pingback)) {
+            if self.tasks.get_mut(&id).is_some_and(|task| task.settle(pingback, via)) {
                 self.changed.insert(id);
                 receipt = Some(Receipt::Settled(id));
             }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 /// A type of captcha, named as callers name it in `type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is a chapter of the API document, named beside its fields")]
 pub enum CaptchaType {
@@ -62,6 +62,48 @@ impl CaptchaType {
             Self::RecaptchaV2 | Self::Raw => Duration::from_secs(300),
             _ => Duration::from_secs(90),
         }
+    }
+
+    /// How long to wait before asking for an answer: 20 s for reCAPTCHA and the other slow types, 5 s
+    /// for the rest (API document, "Solving Captchas").
+    #[must_use]
+    pub const fn first_wait(self) -> Duration {
+        match self {
+            Self::RecaptchaV2 | Self::Funcaptcha | Self::Keycaptcha | Self::Raw => Duration::from_secs(20),
+            _ => Duration::from_secs(5),
+        }
+    }
+
+    /// How long one usually takes: the API document's speeds (a normal captcha 3 s, FunCaptcha 25 s,
+    /// the slowest token 36 s), else its first wait.
+    #[must_use]
+    pub const fn usual_solve_time(self) -> Duration {
+        match self {
+            Self::Image | Self::Text => Duration::from_secs(3),
+            Self::Funcaptcha => Duration::from_secs(25),
+            Self::Raw => Duration::from_secs(36),
+            _ => self.first_wait(),
+        }
+    }
+
+    /// What one costs at most, in billionths of the account's currency (API document, "Rates"; what
+    /// `raw` hides counts as the dearest).
+    #[must_use]
+    pub const fn rate_nanos(self) -> i64 {
+        match self {
+            Self::Image | Self::Text => 1_000_000,
+            Self::RecaptchaImage | Self::Click => 1_200_000,
+            Self::Rotate => 500_000,
+            Self::RecaptchaV2 | Self::Funcaptcha | Self::Keycaptcha | Self::Raw => 2_990_000,
+        }
+    }
+
+    /// Whether several answers of the type can be told apart when they come joined by `|`: tokens, cells
+    /// and coordinates hold none, and neither does what is written on an image. Questions may be answered
+    /// with anything.
+    #[must_use]
+    pub const fn is_safe_in_batches(self) -> bool {
+        matches!(self, Self::Image | Self::RecaptchaV2 | Self::RecaptchaImage | Self::Click)
     }
 
     /// The fields that a caller may give, beside the common ones.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::error_table::{Entry, TABLE};
+
 /// What a code asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
@@ -10,105 +12,62 @@ pub enum Remedy {
     FailTask,
     /// The task is fine; nothing is sent to `in.php` for this long.
     Wait(Duration),
-    /// The account or the address is at fault: an operator must act. Sending goes on being
-    /// refused until then.
+    /// The account is suspended: neither `in.php` nor `res.php` is called for this long.
+    Suspend(Duration),
+    /// The account or the address is at fault: nothing is sent until an operator has acted.
     Operator,
-    /// Nothing is wrong with the task or the account: the answer is not there yet, or the code
-    /// belongs to another act.
-    Nothing,
+    /// Nothing is wrong: the answer is not there yet.
+    NotReady,
+    /// The request that got it is at fault, such as a report that came too late. It says nothing of the
+    /// task or the account.
+    Request,
+}
+
+/// Where a code is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// API document, "List of in.php errors".
+    InPhp,
+    /// API document, "List of res.php errors".
+    ResPhp,
+    /// API document, both of these lists.
+    Both,
+    /// API document, "Error codes list for request limitations".
+    Limits,
+    /// Seen at services of the same family; the API document leaves it out.
+    Family,
+    /// pingbox's own, for tasks that end without the provider's word.
+    Pingbox,
+}
+
+impl Source {
+    const fn title(self) -> &'static str {
+        match self {
+            Self::InPhp => "API document, `in.php`",
+            Self::ResPhp => "API document, `res.php`",
+            Self::Both => "API document, `in.php` and `res.php`",
+            Self::Limits => "API document, request limits",
+            Self::Family => "seen at services of the family",
+            Self::Pingbox => "pingbox",
+        }
+    }
 }
 
 /// A code as the provider writes it, such as `ERROR_CAPTCHA_UNSOLVABLE` or `ERROR: 1003`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ErrorCode(String);
 
-struct Entry {
-    code: &'static str,
-    remedy: Remedy,
-    retryable: bool,
-    message: &'static str,
-}
-
-const fn entry(code: &'static str, remedy: Remedy, message: &'static str) -> Entry {
-    Entry { code, remedy, retryable: false, message }
-}
-
-/// Like [`entry`], for a task that may well succeed when it is submitted again as it is.
-const fn retryable(code: &'static str, message: &'static str) -> Entry {
-    Entry { code, remedy: Remedy::FailTask, retryable: true, message }
-}
-
-const fn wait(code: &'static str, seconds: u64, message: &'static str) -> Entry {
-    Entry { code, remedy: Remedy::Wait(Duration::from_secs(seconds)), retryable: true, message }
-}
-
 /// How long `in.php` is left alone after a reply that says neither yes nor no: an HTML page, a 5xx,
 /// an unknown suspension. API document, chapter "Error Handling".
 pub const WAIT_AFTER_GARBAGE: Duration = Duration::from_secs(5);
-
-/// The account's codes by remedy, then those of tasks. API document, chapters "Error Handling" and
-/// "Request limits"; the codes that it leaves out were seen at services of the same family.
-const TABLE: &[Entry] = {
-    use Remedy::{FailTask, Nothing, Operator};
-    &[
-        entry("ERROR_WRONG_USER_KEY", Operator, "the API key does not have 32 symbols"),
-        entry("ERROR_KEY_DOES_NOT_EXIST", Operator, "the API key does not exist"),
-        entry(
-            "ERROR_IP_NOT_ALLOWED",
-            Operator,
-            "this address is not on the account's list of allowed addresses",
-        ),
-        entry(
-            "IP_BANNED",
-            Operator,
-            "this address is banned for using wrong keys: the provider's support lifts it",
-        ),
-        wait("ERROR_ZERO_BALANCE", 60, "the account has no money left"),
-        wait(
-            "ERROR_NO_SLOT_AVAILABLE",
-            5,
-            "the provider's queue is full, or the account's highest rate is too low",
-        ),
-        wait("MAX_USER_TURN", 10, "more than 60 submissions within 3 seconds"),
-        wait("ERROR: 1001", 600, "suspended for asking on while the bid was too low"),
-        wait("ERROR: 1002", 300, "suspended for asking on without a balance"),
-        wait("ERROR: 1003", 30, "suspended for uploading faster than the queue drains"),
-        wait("ERROR: 1004", 600, "this address is blocked for using a wrong key"),
-        wait("ERROR: 1005", 300, "suspended for asking for answers too often"),
-        entry("CAPCHA_NOT_READY", Nothing, "the captcha is not solved yet"),
-        entry("REPORT_NOT_RECORDED", Nothing, "the report was not recorded"),
-        entry("ERROR_DUPLICATE_REPORT", Nothing, "the captcha was reported before"),
-        retryable("ERROR_CAPTCHA_UNSOLVABLE", "the workers could not solve it; it was not charged"),
-        retryable("ERROR_BAD_DUPLICATES", "too few workers gave the same answer"),
-        retryable("ERROR_PROXY_CONNECTION_FAILED", "the provider could not connect through the proxy"),
-        retryable("ERROR_UPLOAD", "the upload did not arrive whole"),
-        entry("ERROR_PAGEURL", FailTask, "pageurl is missing"),
-        entry("ERROR_GOOGLEKEY", FailTask, "googlekey is missing or malformed"),
-        entry("ERROR_BAD_TOKEN_OR_PAGEURL", FailTask, "googlekey and pageurl do not belong together"),
-        entry("ERROR_ZERO_CAPTCHA_FILESIZE", FailTask, "the image has less than 100 bytes"),
-        entry("ERROR_TOO_BIG_CAPTCHA_FILESIZE", FailTask, "the image has more than 100 kB"),
-        entry("ERROR_WRONG_FILE_EXTENSION", FailTask, "the image is not jpg, jpeg, gif or png"),
-        entry("ERROR_IMAGE_TYPE_NOT_SUPPORTED", FailTask, "the image's type was not recognised"),
-        entry("ERROR_CAPTCHAIMAGE_BLOCKED", FailTask, "the provider knows this image as unrecognisable"),
-        entry("ERROR_PROXY_FORMAT", FailTask, "the proxy is malformed"),
-        entry("ERROR_BAD_PROXY", FailTask, "the proxy is marked as bad"),
-        entry("ERROR_TOKEN_EXPIRED", FailTask, "the captcha's own token has expired"),
-        entry("ERROR_EMPTY_ACTION", FailTask, "the action is missing"),
-        entry("ERROR_BAD_PARAMETERS", FailTask, "a parameter is missing or malformed"),
-        entry("ERROR_WRONG_ID_FORMAT", FailTask, "the captcha ID is not a number"),
-        entry("ERROR_WRONG_CAPTCHA_ID", FailTask, "the provider does not know the captcha ID"),
-        entry("ERROR_IP_ADDRES", FailTask, "a pingback URL is registered only from the address it points to"),
-        // Ours, for tasks that end without the provider's word.
-        retryable(ErrorCode::EXPIRED, "no answer came within the task's ttl"),
-        retryable(ErrorCode::UNCONFIRMED, "the task was sent, but no reply came: it may have been charged"),
-    ]
-};
 
 impl ErrorCode {
     /// The code of a task that pingbox gave up on.
     pub const EXPIRED: &str = "EXPIRED";
     /// The code of a task that was sent without a reply, when `provider.unconfirmed` is `fail`.
     pub const UNCONFIRMED: &str = "UNCONFIRMED";
+    /// The provider takes no captcha at the moment.
+    pub const NO_SLOT: &str = "ERROR_NO_SLOT_AVAILABLE";
     /// Longer texts are answers that happen to look like a code.
     const MAX_LENGTH: usize = 64;
 
@@ -144,7 +103,7 @@ impl ErrorCode {
     pub fn remedy(&self) -> Remedy {
         match self.entry() {
             Some(entry) => entry.remedy,
-            None if is_suspension(&self.0) => Remedy::Wait(WAIT_AFTER_GARBAGE),
+            None if is_suspension(&self.0) => Remedy::Suspend(WAIT_AFTER_GARBAGE),
             None => Remedy::FailTask,
         }
     }
@@ -153,6 +112,27 @@ impl ErrorCode {
     #[must_use]
     pub fn message(&self) -> &'static str {
         self.entry().map_or("the provider gave this code and no explanation", |entry| entry.message)
+    }
+
+    /// Every code known by name, as a Markdown table for people.
+    #[must_use]
+    pub fn table_in_markdown() -> String {
+        let head = ["| code | what pingbox does | meaning | known from |", "| --- | --- | --- | --- |"];
+        let rows = TABLE.iter().map(|Entry { code, remedy, retryable, source, message }| {
+            let does = match remedy {
+                Remedy::FailTask if *retryable => "fails the task, which may be submitted again".to_owned(),
+                Remedy::FailTask => "fails the task".to_owned(),
+                Remedy::Wait(span) => {
+                    format!("sends nothing to `in.php` for {} s, then one at a time", span.as_secs())
+                }
+                Remedy::Suspend(span) => format!("calls neither script for {} s", span.as_secs()),
+                Remedy::Operator => "stops until the key changes or an operator resumes".to_owned(),
+                Remedy::NotReady => "asks again later".to_owned(),
+                Remedy::Request => "gives up the request; the task stays as it is".to_owned(),
+            };
+            format!("| `{code}` | {does} | {message} | {} |", source.title())
+        });
+        head.into_iter().map(str::to_owned).chain(rows).collect::<Vec<_>>().join("\n")
     }
 
     /// Whether the same task may succeed when it is submitted again unchanged.
@@ -232,16 +212,51 @@ mod tests {
         assert_eq!(remedy("ERROR_CAPTCHA_UNSOLVABLE"), Some(Remedy::FailTask));
         assert_eq!(remedy("ERROR_NEVER_SEEN_BEFORE"), Some(Remedy::FailTask));
         assert_eq!(remedy("ERROR_NO_SLOT_AVAILABLE"), Some(Remedy::Wait(Duration::from_secs(5))));
-        assert_eq!(remedy("ERROR: 1001"), Some(Remedy::Wait(Duration::from_secs(600))));
-        assert_eq!(remedy("ERROR: 9999"), Some(Remedy::Wait(WAIT_AFTER_GARBAGE)));
+        assert_eq!(remedy("ERROR: 1001"), Some(Remedy::Suspend(Duration::from_secs(600))));
+        assert_eq!(remedy("ERROR: 9999"), Some(Remedy::Suspend(WAIT_AFTER_GARBAGE)));
         assert_eq!(remedy("IP_BANNED"), Some(Remedy::Operator));
-        assert_eq!(remedy("CAPCHA_NOT_READY"), Some(Remedy::Nothing));
+        assert_eq!(remedy("CAPCHA_NOT_READY"), Some(Remedy::NotReady));
+        assert_eq!(remedy("ERROR_WRONG_CAPTCHA_ID"), Some(Remedy::Request));
     }
 
     #[test]
     fn no_code_is_listed_twice() {
         for (index, entry) in TABLE.iter().enumerate() {
             assert!(TABLE[index + 1..].iter().all(|later| later.code != entry.code), "{}", entry.code);
+        }
+    }
+
+    #[test]
+    fn every_code_of_the_two_lists_and_the_limits_is_known_by_name() {
+        // API document, chapter "Error Handling"; the numbers from "Request limits".
+        let documented = "ERROR_WRONG_USER_KEY ERROR_KEY_DOES_NOT_EXIST ERROR_ZERO_BALANCE ERROR_PAGEURL \
+            ERROR_NO_SLOT_AVAILABLE ERROR_ZERO_CAPTCHA_FILESIZE ERROR_TOO_BIG_CAPTCHA_FILESIZE \
+            ERROR_WRONG_FILE_EXTENSION ERROR_IMAGE_TYPE_NOT_SUPPORTED ERROR_IP_NOT_ALLOWED IP_BANNED \
+            ERROR_CAPTCHAIMAGE_BLOCKED MAX_USER_TURN CAPCHA_NOT_READY ERROR_CAPTCHA_UNSOLVABLE \
+            ERROR_WRONG_ID_FORMAT ERROR_WRONG_CAPTCHA_ID ERROR_BAD_DUPLICATES REPORT_NOT_RECORDED \
+            ERROR_UPLOAD ERROR_GOOGLEKEY ERROR_BAD_TOKEN_OR_PAGEURL ERROR_PROXY_FORMAT ERROR_BAD_PROXY \
+            ERROR_PROXY_CONNECTION_FAILED ERROR_TOKEN_EXPIRED ERROR_EMPTY_ACTION ERROR_IP_ADDRES \
+            ERROR_DUPLICATE_REPORT";
+        for code in documented.split_whitespace() {
+            assert!(ErrorCode::known(code).entry().is_some(), "{code}");
+        }
+        for (number, seconds) in [(1001, 600), (1002, 300), (1003, 30), (1004, 600), (1005, 300)] {
+            let expected = Some(Remedy::Suspend(Duration::from_secs(seconds)));
+            assert_eq!(remedy(&format!("ERROR: {number}")), expected, "{number}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_text_is_a_code_with_a_remedy_or_an_answer(text in "(ERROR(_|: ))?[A-Z_0-9 ]{0,70}|.{0,80}") {
+            if let Some(code) = ErrorCode::parse(&text) {
+                assert_eq!(code.as_str(), text);
+                let waits = match code.remedy() {
+                    Remedy::Wait(span) | Remedy::Suspend(span) => !span.is_zero(),
+                    _ => true,
+                };
+                assert!(waits && !code.message().is_empty());
+            }
         }
     }
 }

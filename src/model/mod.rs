@@ -2,28 +2,39 @@
 //! changes, captcha types and their fields, answers, error codes.
 
 mod answer;
+mod backoff;
 mod captcha;
 mod check;
 mod error_code;
+mod error_table;
 mod field;
 mod id;
 mod image;
 mod pingback;
 mod price;
+mod purse;
+mod report;
+mod schedule;
 mod secret;
+mod solve_times;
 mod submission;
 mod task;
 mod time;
 
 pub use answer::{Answer, AnswerForm, Point};
+pub use backoff::{Backoff, Cause, Gate, Hold, Script, Signal};
 pub use captcha::{Captcha, CaptchaFile, CaptchaType};
-pub use error_code::{ErrorCode, Remedy, WAIT_AFTER_GARBAGE};
+pub use error_code::{ErrorCode, Remedy, Source, WAIT_AFTER_GARBAGE};
 pub use field::{FieldError, FieldValue, Fields, JsonFields};
 pub use id::{CaptchaId, InvalidId, TaskId, TokenId};
 pub use image::extension as image_extension;
 pub use pingback::{Outcome, Pingback};
 pub use price::{InvalidPrice, Price};
+pub use purse::{Purse, Terms};
+pub use report::{Report, ReportError, Verdict};
+pub use schedule::{FORGOTTEN, Pace, SHORTEST_WAIT, TOO_LATE, retry};
 pub use secret::Secret;
+pub use solve_times::{REMEMBERED, SolveTimes};
 pub use submission::{DEFAULT_TTL, Submission};
 pub use task::{Sent, Status, Task, Via};
 pub use time::Timestamp;

@@ -8,11 +8,16 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    CaptchaId, CaptchaType, ErrorCode, Outcome, Pingback, Price, Submission, TaskId, Timestamp, TokenId,
+    CaptchaId, CaptchaType, ErrorCode, FORGOTTEN, Outcome, Pingback, Price, Submission, TaskId, Timestamp,
+    TokenId,
 };
 
 /// The longest that a task waits before it is sent again, unless its code asks for more.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// How long a task whose turn it was not stays behind the others.
+const STEP_BACK: Duration = Duration::from_secs(1);
+/// How long the end of a task's time waits for the last question, when that cannot be asked at once.
+const LAST_QUESTION: Duration = Duration::from_secs(60);
 
 /// One request to solve a captcha, owned by pingbox.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +44,8 @@ pub struct Task {
     pub via: Option<Via>,
     /// What the provider charged.
     pub price: Option<Price>,
+    /// The provider did not say: the price is from the API document's table of rates.
+    pub price_estimated: bool,
     /// How often it was sent to `in.php`.
     pub attempts: u32,
     /// An attempt was sent without a reply: it may exist at the provider, unknown to us.
@@ -57,12 +64,14 @@ pub struct Task {
     pub answered_at: Option<Timestamp>,
     /// When pingbox gives up.
     pub expires_at: Timestamp,
-    /// Before this time it is not sent again.
+    /// While it is queued: before this time it is not sent again. While it is unconfirmed: until then
+    /// nothing is done about it. While it is submitted: its answer is asked for then; `None`: not any
+    /// more.
     pub due_at: Option<Timestamp>,
 }
 
 /// Where a task stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// On disk, waiting to be sent.
@@ -157,16 +166,27 @@ impl Via {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// The provider took it.
-    Accepted(CaptchaId),
+    Accepted {
+        /// Its id there.
+        captcha_id: CaptchaId,
+        /// When it said so.
+        at: Timestamp,
+        /// When its answer is asked for, should it not come.
+        ask_at: Option<Timestamp>,
+    },
     /// The provider refused it for good.
     Refused(ErrorCode),
-    /// It certainly did not arrive, or was turned away for now: it waits and is sent again.
+    /// It was turned away for now: it waits and is sent again.
     Postponed {
         /// How long it waits.
         wait: Duration,
         /// Why, for people.
         reason: String,
     },
+    /// It was turned away, as everything is for so long: the account is at fault, not the task.
+    Held(Duration),
+    /// It certainly did not arrive.
+    Unsent,
     /// It was sent, and no reply is known.
     Unanswered {
         /// What happened, for people.
@@ -190,6 +210,7 @@ impl Task {
             error: None,
             via: None,
             price: None,
+            price_estimated: false,
             attempts: 0,
             doubtful: false,
             reason: None,
@@ -221,12 +242,15 @@ impl Task {
 
     /// Records what became of sending it. A captcha ID is kept whatever the status: it is paid for.
     pub fn record_sent(&mut self, sent: Sent, now: Timestamp) {
-        if let Sent::Accepted(captcha_id) = sent {
-            self.captcha_id = Some(captcha_id);
-            self.submitted_at = Some(now);
+        if let Sent::Accepted { captcha_id, at, ask_at } = sent {
+            // An answer that came by another attempt keeps the id that it came for.
+            if !(self.is_final() && self.captcha_id.is_some()) {
+                self.captcha_id = Some(captcha_id);
+                self.submitted_at = Some(at);
+            }
             if matches!(self.status, Status::Submitting | Status::Unconfirmed) {
                 self.status = Status::Submitted;
-                self.due_at = None;
+                self.due_at = ask_at;
                 self.reason = None;
             }
             return;
@@ -235,7 +259,17 @@ impl Task {
             return;
         }
         match sent {
-            Sent::Accepted(_) => {}
+            Sent::Accepted { .. } => {}
+            Sent::Held(wait) => {
+                self.status = Status::Queued;
+                // A little later than the others: should it be this one after all, they are not held up.
+                self.due_at = Some(now.after(wait).after(STEP_BACK));
+            }
+            Sent::Unsent => {
+                self.status = Status::Queued;
+                // It was not sent, so it may not count as a repetition.
+                self.attempts = self.attempts.saturating_sub(1);
+            }
             Sent::Refused(code) => self.fail(code, now),
             Sent::Postponed { wait, reason } => {
                 self.status = Status::Queued;
@@ -252,9 +286,24 @@ impl Task {
         }
     }
 
-    /// Settles an open task with what a pingback says of it; `false` if nothing follows from it.
-    /// The first final status wins for ever.
-    pub fn settle(&mut self, pingback: &Pingback) -> bool {
+    /// A pingback came to the URL of this task alone: whatever `in.php` replied, the provider has it, under
+    /// this id.
+    pub fn confirm(&mut self, captcha_id: &CaptchaId, now: Timestamp) {
+        if self.is_final() || self.captcha_id.as_ref() == Some(captcha_id) {
+            return;
+        }
+        self.captcha_id = Some(captcha_id.clone());
+        self.submitted_at = self.submitted_at.or(self.sent_at);
+        if self.status == Status::Unconfirmed {
+            self.status = Status::Submitted;
+            self.due_at = super::retry(self.submitted_at.unwrap_or(now), now);
+            self.reason = None;
+        }
+    }
+
+    /// Settles an open task with what a pingback, or a reply of `res.php`, says of it; `false` if nothing
+    /// follows from it. The first final status wins for ever.
+    pub fn settle(&mut self, pingback: &Pingback, via: Via) -> bool {
         if self.is_final() {
             return false;
         }
@@ -267,11 +316,24 @@ impl Task {
             }
             Outcome::Failed(code) => self.fail(code.clone(), pingback.received_at),
         }
-        self.via = Some(Via::Pingback);
+        self.via = Some(via);
         self.price.clone_from(&pingback.price);
+        if self.status == Status::Solved && self.price.is_none() {
+            self.price = Some(Price::from_nanos(self.kind.rate_nanos()));
+            self.price_estimated = true;
+        }
         self.extra.clone_from(&pingback.extra);
         self.reason = None;
         true
+    }
+
+    /// The answer was asked for and is not there. It is asked for again at `ask_at`; if never, and the
+    /// task's time is over, that was the last question.
+    pub fn ask_again(&mut self, ask_at: Option<Timestamp>, now: Timestamp) {
+        if self.status == Status::Submitted {
+            self.due_at = ask_at;
+            self.expire(now);
+        }
     }
 
     /// Whether the pingback repeats what settled the task.
@@ -302,17 +364,26 @@ impl Task {
         withdrawn
     }
 
-    /// Gives up on a task whose time is over; `false` while a request is on its way, whose outcome
-    /// must be known first, and once it is final.
+    /// Gives up on a task whose time is over, or that the provider has forgotten; `false` while a request
+    /// is on its way, whose outcome must be known first, and once it is final. A last question comes
+    /// before that, unless it cannot be asked for a minute.
     pub fn expire(&mut self, now: Timestamp) -> bool {
-        if self.is_final() || self.status == Status::Submitting || now < self.expires_at {
-            return false;
+        let is_over = match self.status {
+            Status::Queued | Status::Unconfirmed => now >= self.expires_at,
+            Status::Submitted => {
+                let asked = self.due_at.is_none_or(|due_at| now >= due_at.after(LAST_QUESTION));
+                let forgotten_at = self.submitted_at.unwrap_or(self.created_at).after(FORGOTTEN);
+                now >= forgotten_at || (now >= self.expires_at && asked)
+            }
+            _ => false,
+        };
+        if is_over {
+            self.status = Status::Expired;
+            self.error = Some(ErrorCode::known(ErrorCode::EXPIRED));
+            self.answered_at = Some(now);
+            self.reason = None;
         }
-        self.status = Status::Expired;
-        self.error = Some(ErrorCode::known(ErrorCode::EXPIRED));
-        self.answered_at = Some(now);
-        self.reason = None;
-        true
+        is_over
     }
 
     /// Ends the wait of an unconfirmed task: back to the queue, or failed, as the operator chose.
@@ -324,6 +395,7 @@ impl Task {
         if resubmit {
             self.status = Status::Queued;
             self.due_at = None;
+            self.reason = None;
         } else {
             self.fail(ErrorCode::known(ErrorCode::UNCONFIRMED), now);
         }

@@ -1,9 +1,8 @@
 //! The way to the provider: `in.php` and `res.php`.
 
-mod registration;
+mod pingback_urls;
 mod reply;
 
-use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,10 +10,10 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder};
 use url::Url;
 
-pub(crate) use registration::{Registrar, Registration};
+pub(crate) use pingback_urls::{PingbackUrl, PingbackUrls, Secrets, is_same_url};
+pub(crate) use reply::Reply;
 
-use self::reply::Reply;
-use crate::model::{Captcha, ErrorCode, Remedy, Secret, Sent, WAIT_AFTER_GARBAGE, image_extension};
+use crate::model::{Captcha, Cause, Secret, Signal, image_extension};
 
 /// How long a connection may take. Past it nothing was sent.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -25,61 +24,29 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// The largest reply that is read.
 const MAX_REPLY_BYTES: usize = 1024 * 1024;
-/// Pause after a connection that could not be made, so that a provider that is down is not hammered.
-const WAIT_AFTER_NO_CONNECTION: Duration = Duration::from_secs(1);
 
 /// Where the provider is, and who we are to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Account {
+pub(crate) struct Credentials {
     pub(crate) base_url: Url,
     pub(crate) key: Secret,
     pub(crate) soft_id: Option<u32>,
-}
-
-/// The URL that the provider POSTs answers to. It holds the secret: it prints without it.
-#[derive(Clone)]
-pub(crate) struct PingbackUrl {
-    base: Url,
-    secret: Secret,
-}
-
-impl PingbackUrl {
-    pub(crate) fn new(base: Url, secret: Secret) -> Self {
-        Self { base, secret }
-    }
-
-    fn with_segment(&self, segment: &str) -> String {
-        format!("{}/pingback/{segment}", self.base.as_str().trim_end_matches('/'))
-    }
-
-    /// The whole URL, for the provider only.
-    pub(crate) fn expose(&self) -> String {
-        self.with_segment(self.secret.expose())
-    }
-}
-
-impl fmt::Display for PingbackUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.with_segment("***"))
-    }
 }
 
 /// A client of the provider for one account.
 #[derive(Clone, Debug)]
 pub(crate) struct Provider {
     http: Client,
-    account: Account,
+    credentials: Credentials,
 }
 
-/// What a reply of `in.php` asks of everything else that is to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Demand {
-    /// Go on.
-    Nothing,
-    /// Send nothing for this long.
-    Pause(Duration),
-    /// Send nothing until an operator has acted.
-    Stop(ErrorCode),
+/// A request to `res.php`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) action: &'a str,
+    pub(crate) params: &'a [(&'a str, &'a str)],
+    /// As text its reply has no `OK|` in front.
+    pub(crate) is_bare: bool,
 }
 
 /// Why the provider gave no reply that can be used.
@@ -96,28 +63,43 @@ pub(crate) enum ProviderError {
     TooLong,
 }
 
+/// What came of a request, as far as it concerns the requests after it.
+pub(crate) fn signal(result: &Result<Reply, ProviderError>) -> Signal {
+    match result {
+        Ok(Reply::Ok { .. }) => Signal::Welcome,
+        Ok(Reply::Error(code)) => Signal::of(code),
+        Ok(Reply::Garbage) => Signal::Trouble(Cause::Garbage),
+        Err(ProviderError::NotConnected(_)) => Signal::Trouble(Cause::NoConnection),
+        Ok(Reply::Cut) | Err(_) => Signal::Trouble(Cause::NoReply),
+    }
+}
+
 impl Provider {
     /// A client for the account.
-    pub(crate) fn new(account: Account) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(credentials: Credentials) -> Result<Self, reqwest::Error> {
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_DEADLINE)
             .timeout(REQUEST_DEADLINE)
             .pool_idle_timeout(KEEP_ALIVE)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("pingbox/", env!("CARGO_PKG_VERSION")));
-        if is_loopback(&account.base_url) {
+        if is_loopback(&credentials.base_url) {
             builder = builder.no_proxy();
         }
-        Ok(Self { http: builder.build()?, account })
+        Ok(Self { http: builder.build()?, credentials })
     }
 
     /// Sends a captcha to `in.php`, in the encoding that its method asks for.
-    pub(crate) async fn submit(&self, captcha: Captcha, pingback: Option<&PingbackUrl>) -> (Sent, Demand) {
+    pub(crate) async fn submit(
+        &self,
+        captcha: Captcha,
+        pingback: Option<&PingbackUrl>,
+    ) -> Result<Reply, ProviderError> {
         let mut params = vec![
-            ("key".to_owned(), self.account.key.expose().to_owned()),
+            ("key".to_owned(), self.credentials.key.expose().to_owned()),
             ("json".to_owned(), "1".to_owned()),
         ];
-        params.extend(self.account.soft_id.map(|id| ("soft_id".to_owned(), id.to_string())));
+        params.extend(self.credentials.soft_id.map(|id| ("soft_id".to_owned(), id.to_string())));
         params.extend(pingback.map(|url| ("pingback".to_owned(), url.expose())));
         let as_text = captcha.param("method") == Some("base64");
         params.extend(captcha.params);
@@ -136,18 +118,24 @@ impl Provider {
             });
             request.multipart(form)
         };
-        what_became_of(exchange(request).await)
-    }
-
-    /// Asks `res.php` for one of its actions.
-    async fn ask(&self, action: &str, params: &[(&str, &str)]) -> Result<Reply, ProviderError> {
-        let fixed = [("key", self.account.key.expose()), ("action", action), ("json", "1")];
-        let request = self.http.get(self.endpoint("res.php")).query(&fixed).query(params);
         exchange(request).await.map(|body| Reply::parse(&body))
     }
 
+    /// Asks `res.php` for one of its actions.
+    pub(crate) async fn ask(&self, question: &Question<'_>) -> Result<Reply, ProviderError> {
+        let fixed = [("key", self.credentials.key.expose()), ("action", question.action), ("json", "1")];
+        let request = self.http.get(self.endpoint("res.php")).query(&fixed).query(question.params);
+        let parse = if question.is_bare { Reply::parse_bare } else { Reply::parse };
+        exchange(request).await.map(|body| parse(&body))
+    }
+
+    /// SHA-256 of the key: what is remembered belongs to the account that it names.
+    pub(crate) fn key_digest(&self) -> [u8; 32] {
+        self.credentials.key.digest()
+    }
+
     fn endpoint(&self, script: &str) -> String {
-        format!("{}/{script}", self.account.base_url.as_str().trim_end_matches('/'))
+        format!("{}/{script}", self.credentials.base_url.as_str().trim_end_matches('/'))
     }
 }
 
@@ -173,45 +161,8 @@ async fn exchange(request: RequestBuilder) -> Result<String, ProviderError> {
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
-/// What a reply of `in.php`, or the want of one, means for the task and for the others.
-fn what_became_of(reply: Result<String, ProviderError>) -> (Sent, Demand) {
-    let unanswered = |reason: &str| (Sent::Unanswered { reason: reason.to_owned() }, Demand::Nothing);
-    let body = match reply {
-        Ok(body) => body,
-        Err(error @ ProviderError::NotConnected(_)) => {
-            return postponed(WAIT_AFTER_NO_CONNECTION, explain(&error));
-        }
-        Err(error) => return unanswered(&explain(&error)),
-    };
-    match Reply::parse(&body) {
-        Reply::Ok(id) => match id.parse() {
-            Ok(captcha_id) => (Sent::Accepted(captcha_id), Demand::Nothing),
-            Err(_) => unanswered("the provider's reply holds no captcha ID"),
-        },
-        Reply::Error(code) => refused(code),
-        Reply::Cut => unanswered("the provider's reply was cut off"),
-        Reply::Garbage => {
-            postponed(WAIT_AFTER_GARBAGE, "the provider answered with something that is no reply".to_owned())
-        }
-    }
-}
-
-fn refused(code: ErrorCode) -> (Sent, Demand) {
-    let reason = format!("{code}: {}", code.message());
-    match code.remedy() {
-        Remedy::FailTask => (Sent::Refused(code), Demand::Nothing),
-        Remedy::Wait(wait) => postponed(wait, reason),
-        Remedy::Operator => (Sent::Postponed { wait: WAIT_AFTER_GARBAGE, reason }, Demand::Stop(code)),
-        Remedy::Nothing => postponed(WAIT_AFTER_GARBAGE, reason),
-    }
-}
-
-fn postponed(wait: Duration, reason: String) -> (Sent, Demand) {
-    (Sent::Postponed { wait, reason }, Demand::Pause(wait))
-}
-
 /// An error with its causes, on one line.
-fn explain(error: &dyn std::error::Error) -> String {
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -227,46 +178,5 @@ fn is_loopback(url: &Url) -> bool {
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
         Some(url::Host::Domain(name)) => name == "localhost",
         None => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn replied(body: &str) -> Sent {
-        what_became_of(Ok(body.to_owned())).0
-    }
-
-    #[test]
-    fn only_a_clear_yes_is_a_yes() {
-        assert_eq!(replied("OK|2122988149"), Sent::Accepted("2122988149".parse().unwrap()));
-        for unclear in ["OK|", "OK|abc", "", "{\"status\":1,"] {
-            assert!(matches!(replied(unclear), Sent::Unanswered { .. }), "{unclear:?}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_fails_the_task_or_postpones_it_by_its_code() {
-        assert_eq!(replied("ERROR_PAGEURL"), Sent::Refused(ErrorCode::known("ERROR_PAGEURL")));
-        assert_eq!(replied("ERROR_NEVER_SEEN"), Sent::Refused(ErrorCode::known("ERROR_NEVER_SEEN")));
-        for (code, secs) in [("ERROR_NO_SLOT_AVAILABLE", 5), ("ERROR: 1002", 300), ("<html>", 5)] {
-            let Sent::Postponed { wait, .. } = replied(code) else { panic!("{code} should postpone") };
-            assert_eq!(wait.as_secs(), secs, "{code}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_key_stops_everything() {
-        let (sent, demand) = what_became_of(Ok("ERROR_WRONG_USER_KEY".to_owned()));
-        assert!(matches!(sent, Sent::Postponed { .. }));
-        assert_eq!(demand, Demand::Stop(ErrorCode::known("ERROR_WRONG_USER_KEY")));
-    }
-
-    #[test]
-    fn the_pingback_url_prints_without_its_secret() {
-        let url = PingbackUrl::new("https://a.example/x/".parse().unwrap(), Secret::new("s3cret"));
-        assert_eq!(url.to_string(), "https://a.example/x/pingback/***");
-        assert_eq!(url.expose(), "https://a.example/x/pingback/s3cret");
     }
 }

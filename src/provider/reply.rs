@@ -2,13 +2,18 @@
 
 use serde_json::Value;
 
-use crate::model::ErrorCode;
+use crate::model::{ErrorCode, Price};
 
 /// A reply of `in.php` or `res.php`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
-    /// What follows `OK|`, or stands in `request`. Pieces of a list are joined by `|`.
-    Ok(String),
+pub(crate) enum Reply {
+    /// It worked.
+    Ok {
+        /// What follows `OK|`, or stands in `request`. Pieces of a list are joined by `|`.
+        text: String,
+        /// What it cost, where that is told beside it.
+        price: Option<Price>,
+    },
     /// A code of the family.
     Error(ErrorCode),
     /// It begins like a reply, but is empty or cut off: the request may have been taken.
@@ -18,7 +23,7 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    pub(super) fn parse(body: &str) -> Self {
+    pub(crate) fn parse(body: &str) -> Self {
         let body = body.trim_start_matches('\u{feff}').trim();
         if body.starts_with('{') {
             return serde_json::from_str(body).map_or(Self::Cut, |value: Value| json(&value));
@@ -27,12 +32,30 @@ impl Reply {
             return Self::Error(code);
         }
         match body.strip_prefix("OK") {
-            Some("") => Self::Ok(String::new()),
-            Some(rest) => rest.strip_prefix('|').map_or(Self::Garbage, |rest| Self::Ok(rest.to_owned())),
+            Some("") => Self::ok(""),
+            Some(rest) => rest.strip_prefix('|').map_or(Self::Garbage, Self::ok),
             None if "OK".starts_with(body) => Self::Cut,
             None => Self::Garbage,
         }
     }
+
+    /// The same for actions whose text replies have no `OK|`: a balance, a batch, a report.
+    pub(super) fn parse_bare(body: &str) -> Self {
+        match Self::parse(body) {
+            Self::Garbage if is_plain(body) => Self::ok(body.trim()),
+            reply => reply,
+        }
+    }
+
+    fn ok(text: &str) -> Self {
+        Self::Ok { text: text.to_owned(), price: None }
+    }
+}
+
+/// Whether a text may be a reply: one line that is neither a page nor JSON.
+fn is_plain(body: &str) -> bool {
+    let body = body.trim();
+    !body.is_empty() && !body.starts_with(['<', '{', '\u{feff}']) && !body.contains(['\n', '\r'])
 }
 
 fn json(value: &Value) -> Reply {
@@ -48,19 +71,29 @@ fn json(value: &Value) -> Reply {
     // Some replies carry a code with status 1: the text decides first.
     match ErrorCode::parse(&request) {
         Some(code) => Reply::Error(code),
-        None if says_yes => Reply::Ok(request),
+        None if says_yes => Reply::Ok { text: request, price: price(&value["price"]) },
         // It looks like a captcha ID, and so like something that was paid for.
         None if is_number => Reply::Cut,
         None => Reply::Garbage,
     }
 }
 
+fn price(value: &Value) -> Option<Price> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number.to_string().parse().ok(),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Remedy, Signal};
+    use crate::provider::signal;
 
     fn ok(text: &str) -> Reply {
-        Reply::Ok(text.to_owned())
+        Reply::ok(text)
     }
 
     #[test]
@@ -109,6 +142,56 @@ mod tests {
             ["<html><body>502 Bad Gateway</body></html>", "Service Unavailable", r#"{"error":"x"}"#, "OKAY"]
         {
             assert_eq!(Reply::parse(page), Reply::Garbage, "{page}");
+        }
+    }
+
+    #[test]
+    fn a_price_is_told_beside_the_answer() {
+        let priced = r#"{"status":1,"request":"a|b","price":"0.00299"}"#;
+        let expected = Reply::Ok { text: "a|b".to_owned(), price: "0.00299".parse().ok() };
+        assert_eq!(Reply::parse(priced), expected);
+        assert_eq!(Reply::parse(&priced.replace("\"0.00299\"", "0.00299")), expected);
+    }
+
+    #[test]
+    fn some_replies_come_bare() {
+        for (body, text) in [
+            ("12.34", "12.34"),
+            ("12.34\n", "12.34"),
+            ("abc|CAPCHA_NOT_READY|x", "abc|CAPCHA_NOT_READY|x"),
+            ("OK|12.34", "12.34"),
+            ("OK_REPORT_RECORDED", "OK_REPORT_RECORDED"),
+            (r#"{"status":1,"request":"OK_REPORT_RECORDED"}"#, "OK_REPORT_RECORDED"),
+        ] {
+            assert_eq!(Reply::parse_bare(body), ok(text), "{body}");
+        }
+        assert_eq!(Reply::parse_bare("ERROR_WRONG_CAPTCHA_ID"), error("ERROR_WRONG_CAPTCHA_ID"));
+        assert_eq!(Reply::parse_bare(""), Reply::Cut);
+        for page in ["<html>502</html>", "Bad\nGateway", "{\"error\":1}"] {
+            assert_eq!(Reply::parse_bare(page), Reply::Garbage, "{page}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_reply_is_one_thing_and_only_trouble_holds_up_others(
+            body in proptest::prop_oneof![
+                ".{0,200}",
+                "(OK|ERROR|ERROR_[A-Z_]{1,30}|ERROR: [0-9]{4})(\\|.{0,20})?",
+                r#"\{"status":[01],"request":"[A-Z_0-9|]{0,20}"\}"#,
+                "<html>.{0,40}</html>",
+            ],
+        ) {
+            for reply in [Reply::parse(&body), Reply::parse_bare(&body)] {
+                let expected = match &reply {
+                    Reply::Ok { .. } => true,
+                    Reply::Error(code) => {
+                        matches!(code.remedy(), Remedy::FailTask | Remedy::NotReady | Remedy::Request)
+                    }
+                    Reply::Cut | Reply::Garbage => false,
+                };
+                proptest::prop_assert_eq!(signal(&Ok(reply)) == Signal::Welcome, expected);
+            }
         }
     }
 }

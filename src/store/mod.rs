@@ -1,8 +1,10 @@
 //! Everything on disk. Only this room has SQL; the rest of the program calls plain methods.
 
+mod account;
 mod memory;
 mod open;
 mod read;
+mod report;
 mod retention;
 mod rows;
 mod write;
@@ -13,7 +15,8 @@ use std::sync::Arc;
 use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-pub(crate) use read::TaskFilter;
+pub(crate) use account::{AccountId, Credit};
+pub(crate) use read::{Counted, MAX_SCAN, TaskFilter};
 pub(crate) use retention::{Retired, RetirementPlan};
 pub(crate) use write::{IdempotencyKey, NewTask, Parked, ParkedPingback, WriteTx};
 

@@ -1,15 +1,19 @@
 //! The read side: what callers ask for, from the pool of readers.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use sqlx::Row as _;
 
 use super::rows::{self, task_columns};
 use super::write::json;
 use super::{Store, StoreError};
-use crate::model::{Captcha, CaptchaFile, CaptchaType, Status, Task, TaskId, TokenId};
+use crate::model::{Captcha, CaptchaFile, CaptchaType, Status, Task, TaskId, TokenId, Via};
 
 /// How many tasks one page looks at: a filter that few tasks pass must not hold a reader for long.
-const MAX_SCAN: i64 = 100_000;
+pub(crate) const MAX_SCAN: i64 = 100_000;
+/// Solved tasks that percentiles are taken from.
+const MAX_TIMES: i64 = 10_000;
 
 /// Which tasks to list.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +30,15 @@ pub(crate) struct TaskFilter {
     pub(crate) before: Option<TaskId>,
     /// At most this many.
     pub(crate) limit: u32,
+}
+
+/// How many tasks have these in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) kind: CaptchaType,
+    pub(crate) status: Status,
+    pub(crate) via: Option<Via>,
+    pub(crate) tasks: u64,
 }
 
 /// A page of tasks, newest first.
@@ -91,6 +104,42 @@ impl Store {
             _ => TaskId::new(oldest),
         };
         Ok(TaskPage { tasks, next })
+    }
+
+    /// Counts the newest tasks; with an owner, only theirs.
+    pub(crate) async fn count_tasks(&self, owner: Option<TokenId>) -> Result<Vec<Counted>, StoreError> {
+        const SQL: &str = "SELECT type, status, via, COUNT(*) AS tasks FROM task
+            WHERE id >= $1 AND ($2 IS NULL OR owner = $2) GROUP BY type, status, via";
+        let oldest = self.next_number().await? - MAX_SCAN;
+        let found = sqlx::query(SQL).bind(oldest).bind(owner.map(TokenId::number));
+        let found = found.fetch_all(&self.reader).await?;
+        let counted = found.iter().map(|row| {
+            Ok::<_, sqlx::Error>(Counted {
+                kind: rows::parsed(row, "type")?,
+                status: rows::parsed(row, "status")?,
+                via: rows::via(row)?,
+                tasks: row.try_get::<i64, _>("tasks")?.unsigned_abs(),
+            })
+        });
+        Ok(counted.collect::<Result<_, _>>()?)
+    }
+
+    /// How long the newest solved tasks took, in milliseconds, by type; with an owner, only theirs.
+    pub(crate) async fn newest_solve_times(
+        &self,
+        owner: Option<TokenId>,
+    ) -> Result<HashMap<CaptchaType, Vec<u64>>, StoreError> {
+        const SQL: &str = "SELECT type, (answered_at - submitted_at) / 1000 AS millis FROM task
+            WHERE id >= $1 AND ($2 IS NULL OR owner = $2) AND status = 'solved' AND submitted_at IS NOT NULL
+            ORDER BY id DESC LIMIT $3";
+        let oldest = self.next_number().await? - MAX_SCAN;
+        let query = sqlx::query(SQL).bind(oldest).bind(owner.map(TokenId::number)).bind(MAX_TIMES);
+        let mut times: HashMap<CaptchaType, Vec<u64>> = HashMap::new();
+        for row in query.fetch_all(&self.reader).await? {
+            let millis: i64 = row.try_get("millis")?;
+            times.entry(rows::parsed(&row, "type")?).or_default().push(millis.max(0).unsigned_abs());
+        }
+        Ok(times)
     }
 
     /// The number after the newest task.

@@ -11,11 +11,20 @@ use crate::model::{CaptchaId, ErrorCode, Outcome, Pingback, Price, Task, TaskId,
 /// The columns that [`task`] reads.
 macro_rules! task_columns {
     () => {
-        "id, owner, type, status, tag, priority, captcha_id, answer, error, via, price, attempts, doubtful, reason, \
+        "id, owner, type, status, tag, priority, captcha_id, answer, error, via, price, price_estimated, attempts, doubtful, reason, \
          extra, created_at, sent_at, submitted_at, answered_at, expires_at, due_at"
     };
 }
 pub(super) use task_columns;
+
+/// The tasks that the provider has or may have. In exactly these words: only so SQLite uses the index
+/// `task_due`.
+macro_rules! under_way {
+    () => {
+        "status IN ('submitted', 'unconfirmed')"
+    };
+}
+pub(super) use under_way;
 
 /// The columns that [`pingback`] reads.
 macro_rules! pingback_columns {
@@ -36,12 +45,9 @@ pub(super) fn task(row: &SqliteRow) -> Result<Task, sqlx::Error> {
         captcha_id: parsed_if_any(row, "captcha_id")?,
         answer: row.try_get("answer")?,
         error: row.try_get::<Option<String>, _>("error")?.map(ErrorCode::known),
-        via: match row.try_get::<Option<String>, _>("via")?.as_deref() {
-            Some("pingback") => Some(Via::Pingback),
-            Some("reconcile") => Some(Via::Reconcile),
-            _ => None,
-        },
+        via: via(row)?,
         price: parsed_if_any(row, "price")?,
+        price_estimated: row.try_get("price_estimated")?,
         attempts: row.try_get("attempts")?,
         doubtful: row.try_get("doubtful")?,
         reason: row.try_get("reason")?,
@@ -52,6 +58,14 @@ pub(super) fn task(row: &SqliteRow) -> Result<Task, sqlx::Error> {
         answered_at: time_if_any(row, "answered_at")?,
         expires_at: time(row, "expires_at")?,
         due_at: time_if_any(row, "due_at")?,
+    })
+}
+
+pub(super) fn via(row: &SqliteRow) -> Result<Option<Via>, sqlx::Error> {
+    Ok(match optional::<&str>(row, "via")? {
+        Some("pingback") => Some(Via::Pingback),
+        Some("reconcile") => Some(Via::Reconcile),
+        _ => None,
     })
 }
 
@@ -115,6 +129,7 @@ pub(super) struct TaskChange<'a> {
     error: Option<&'a str>,
     via: Option<&'static str>,
     price: Option<&'a str>,
+    price_estimated: u8,
     attempts: u32,
     doubtful: u8,
     reason: Option<&'a str>,
@@ -135,6 +150,7 @@ impl<'a> From<&'a Task> for TaskChange<'a> {
             error: task.error.as_ref().map(ErrorCode::as_str),
             via: task.via.map(Via::as_str),
             price: task.price.as_ref().map(Price::as_str),
+            price_estimated: u8::from(task.price_estimated),
             attempts: task.attempts,
             doubtful: u8::from(task.doubtful),
             reason: task.reason.as_deref(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use sqlx::{Connection as _, Row as _, Sqlite, SqliteConnection, Transaction};
 
 use super::StoreError;
-use super::rows::{self, PingbackInsert, TaskChange, TaskInsert, pingback_columns, task_columns};
+use super::rows::{self, PingbackInsert, TaskChange, TaskInsert, pingback_columns, task_columns, under_way};
 use crate::model::{Captcha, CaptchaId, ErrorCode, Pingback, Task, TaskId, Timestamp, TokenId};
 
 /// A write under way. Dropped without [`commit`](Self::commit), a transaction leaves no trace.
@@ -130,25 +130,39 @@ impl<'c> WriteTx<'c> {
         self.tasks_at(SQL, now, limit).await
     }
 
-    /// Open tasks whose time is over, and unconfirmed ones that waited long enough; at most `limit`
-    /// of each.
+    /// Open tasks whose time may be over, and unconfirmed ones that waited long enough; at most `limit`
+    /// of each. Some tasks have reasons to go on, so they are not the last word.
     pub(crate) async fn overdue_tasks(
         &mut self,
         limit: u32,
         now: Timestamp,
     ) -> Result<Vec<Task>, StoreError> {
+        // 60 s for a last question, 15 min until the provider forgets: see `Task::expire`.
         const EXPIRED: &str = concat!(
             "SELECT ",
             task_columns!(),
-            " FROM task WHERE answered_at IS NULL AND expires_at <= $1 AND status <> 'submitting' LIMIT $2"
+            " FROM task WHERE answered_at IS NULL AND expires_at <= $1 AND status <> 'submitting'
+                AND (status <> 'submitted' OR due_at IS NULL OR due_at <= $1 - 60000000
+                     OR submitted_at <= $1 - 900000000) LIMIT $2"
         );
         const UNCONFIRMED: &str = concat!(
             "SELECT ",
             task_columns!(),
-            " FROM task WHERE status = 'unconfirmed' AND due_at <= $1 AND expires_at > $1 LIMIT $2"
+            " FROM task WHERE ",
+            under_way!(),
+            " AND status = 'unconfirmed' AND due_at <= $1 AND expires_at > $1 LIMIT $2"
+        );
+        const FORGOTTEN: &str = concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM task WHERE ",
+            under_way!(),
+            " AND status = 'submitted' AND (due_at IS NULL OR due_at <= $1) AND expires_at > $1
+              AND submitted_at <= $1 - 900000000 LIMIT $2"
         );
         let mut tasks = self.tasks_at(EXPIRED, now, limit).await?;
         tasks.extend(self.tasks_at(UNCONFIRMED, now, limit).await?);
+        tasks.extend(self.tasks_at(FORGOTTEN, now, limit).await?);
         Ok(tasks)
     }
 
@@ -253,6 +267,7 @@ impl<'c> WriteTx<'c> {
                 status = change.value->>'status', captcha_id = change.value->>'captcha_id',
                 answer = change.value->>'answer', error = change.value->>'error',
                 via = change.value->>'via', price = change.value->>'price',
+                price_estimated = change.value->>'price_estimated',
                 attempts = change.value->>'attempts',
                 doubtful = change.value->>'doubtful', reason = change.value->>'reason',
                 extra = change.value->>'extra', sent_at = change.value->>'sent_at',

@@ -371,15 +371,17 @@ fn a_first_token_is_not_in_the_log() {
 }
 
 #[tokio::test]
-async fn without_a_public_url_nothing_is_taken_that_could_not_be_answered() {
+async fn without_a_public_url_it_polls_and_says_so() {
     let data = TempDir::new().unwrap();
     let mut command = pingbox(data.path(), &["serve"]);
     command.env("PINGBOX_PROVIDER__API_KEY", KEY).env("PINGBOX_PROVIDER__BASE_URL", NOWHERE);
     let service = Server::start(&mut command);
     let request = http().post(format!("{}/v1/tasks", service.url("api"))).json(&text_captcha());
-    let (status, problem) = reply(request).await;
-    assert_eq!((status.as_u16(), &problem["code"]), (503, &json!("no_public_url")));
-    assert!(problem["detail"].as_str().unwrap().contains("public.url"), "{problem}");
+    assert_eq!(reply(request).await.0, reqwest::StatusCode::CREATED);
+    let ready = get(format!("{}/readyz", service.url("api"))).await;
+    assert!(ready["answers"].as_str().unwrap().contains("public.url is not set"), "{ready}");
+    let (_, log) = service.terminate();
+    assert!(log.iter().any(|line| line.contains("polling mode")), "{log:#?}");
 }
 
 #[tokio::test]

@@ -143,40 +143,6 @@ async fn registration_adds_the_url_once_and_says_so() {
 }
 
 #[tokio::test]
-async fn while_the_registration_is_refused_nothing_is_sent_and_the_remedy_is_shown() {
-    let elsewhere = [("PINGBOX_PUBLIC__URL", "https://192.0.2.1")];
-    let app = TestApp::with(never_solved(), &elsewhere).await;
-    let id = app.submit().await;
-    let (_, task) = app.get(&format!("/v1/tasks/{id}?wait=1")).await;
-    assert_eq!((&task["status"], app.submissions().len()), (&json!("queued"), 0));
-    let (status, ready) = app.get("/readyz").await;
-    assert_eq!(status, StatusCode::OK);
-    for name in ["registration", "sending"] {
-        let text = ready[name].as_str().unwrap();
-        assert!(text.contains("ERROR_IP_ADDRES") && text.contains("public.url"), "{text}");
-    }
-}
-
-#[tokio::test]
-async fn a_wrong_key_stops_sending_until_the_next_start() {
-    let app = TestApp::spawn().await;
-    app.submitted().await;
-    app.sandbox.set_knobs(Knobs { code: Some("ERROR_WRONG_USER_KEY".to_owned()), ..never_solved() });
-    let refused = app.submit().await;
-    app.until(&refused, |task| task["reason"].is_string()).await;
-    app.sandbox.set_knobs(never_solved());
-    let waiting = app.submit().await;
-    let (_, task) = app.get(&format!("/v1/tasks/{waiting}?wait=2")).await;
-    assert_eq!((&task["status"], app.submissions().len()), (&json!("queued"), 2));
-    let (status, ready) = app.get("/readyz").await;
-    assert_eq!(status, StatusCode::OK);
-    assert!(ready["sending"].as_str().unwrap().starts_with("ERROR_WRONG_USER_KEY"), "{ready}");
-
-    let app = app.restart(never_solved()).await;
-    app.until(&waiting, |task| task["captcha_id"].is_string()).await;
-}
-
-#[tokio::test]
 async fn a_task_whose_time_is_over_is_not_sent() {
     let slow = [("PINGBOX_PROVIDER__SUBMIT_INTERVAL", "60s")];
     let app = TestApp::with(never_solved(), &slow).await;

@@ -35,6 +35,8 @@ pub(crate) struct TestApp {
     pub(crate) public: String,
     pub(crate) api: String,
     pub(crate) sandbox: Sandbox,
+    /// Where the emulated provider is.
+    pub(crate) provider: String,
     pub(crate) http: reqwest::Client,
     pub(crate) shutdown: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
@@ -53,10 +55,15 @@ impl TestApp {
     }
 
     async fn start(knobs: Knobs, environment: &[(&str, &str)], data: TempDir) -> Self {
+        Self::start_with(Settings { knobs, ..Settings::default() }, environment, data).await
+    }
+
+    async fn start_with(settings: Settings, environment: &[(&str, &str)], data: TempDir) -> Self {
         let config = config(data.path(), environment);
         let answers = Answers::load(&data_file("answers.json")).unwrap();
-        let app = App::start(config, Some(Settings { knobs, answers, ..Settings::default() })).await.unwrap();
+        let app = App::start(config, Some(Settings { answers, ..settings })).await.unwrap();
         Self {
+            provider: app.provider_url().as_str().trim_end_matches('/').to_owned(),
             public: format!("http://{}", app.public_addr()),
             api: format!("http://{}", app.api_addr()),
             sandbox: app.sandbox().unwrap().clone(),
@@ -70,6 +77,12 @@ impl TestApp {
     /// One on data that is there.
     pub(crate) async fn on(knobs: Knobs, data: TempDir) -> Self {
         Self::start(knobs, &[], data).await
+    }
+
+    /// One on data that is there, of an account with another key.
+    pub(crate) async fn with_key(knobs: Knobs, key: &str, data: TempDir) -> Self {
+        let settings = Settings { knobs, key: pingbox::model::Secret::new(key), ..Settings::default() };
+        Self::start_with(settings, &[], data).await
     }
 
     /// Ends it in order; what is left is its data.
@@ -101,6 +114,16 @@ impl TestApp {
     /// A connection to the database beside those of the service.
     pub(crate) async fn connect(&self) -> SqliteConnection {
         SqliteConnection::connect(&format!("sqlite://{}", self.database().display())).await.unwrap()
+    }
+
+    /// Changes the database behind the service's back, as time would.
+    pub(crate) async fn connect_and(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&mut self.connect().await).await.unwrap();
+    }
+
+    /// The number that a query finds.
+    pub(crate) async fn number(&self, sql: &'static str) -> i64 {
+        sqlx::query(sql).fetch_one(&mut self.connect().await).await.unwrap().get(0)
     }
 
     /// How many tasks are on disk.

@@ -3,14 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access;
+mod backoff;
 mod bad_input;
 mod cli;
 mod crash;
 mod dispatch;
 mod faults;
 mod harness;
+mod money;
 mod owners;
+mod per_task;
 mod pingback;
+mod reconcile;
+mod registration;
 mod shutdown;
 mod submit;
 mod wait;

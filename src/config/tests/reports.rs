@@ -61,19 +61,16 @@ fn broken_syntax_names_the_line_and_shows_no_secret() {
 fn what_this_version_cannot_do_is_refused() {
     let sources = file(
         "[database]\nurl = 'postgres://me:hunter2@db/pingbox'\n[public]\ntls = 'files'\n\
-         [api]\ntls = 'self_signed'\n[provider]\nresolve = { 'a.example' = '192.0.2.1' }\n\
-         [spend]\ndaily_limit = 12.50\n[pingback]\nurl_mode = 'per_task'\n",
+         [api]\ntls = 'self_signed'\n[provider]\nresolve = { 'a.example' = '192.0.2.1' }\n",
     );
     insta::assert_snapshot!(complaint(&sources), @r"
-    the configuration has 8 problems:
+    the configuration has 6 problems:
       public.tls_cert (not set): needed for public.tls = files: the path of a PEM file
       public.tls_key (not set): needed for public.tls = files: the path of a PEM file
       database.url (pingbox.toml line 2): PostgreSQL is not available in this version: remove it
       public.tls (pingbox.toml line 4): TLS is not available in this version: remove it
       api.tls (pingbox.toml line 6): TLS is not available in this version: remove it
       provider.resolve (pingbox.toml line 8): fixing addresses of hosts is not available in this version: remove it
-      spend.daily_limit (pingbox.toml line 10): a spending limit is not available in this version: remove it
-      pingback.url_mode (pingbox.toml line 12): a URL for each task is not available in this version: remove it
     ");
 }
 

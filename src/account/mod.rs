@@ -1,0 +1,415 @@
+//! The account at the provider, as everything that calls it shares it. Nothing is sent but through
+//! here: this is where it is held back, where calls are paid for, and where the key is proven.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | `sent` | what a reply of `in.php` means for its task |
+//! | `registration` | how far the registration of our pingback URL has come |
+//! | `tally` | what was called, and what came of it |
+
+mod registration;
+mod sent;
+mod tally;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+pub(crate) use registration::{Registration, remedy};
+pub(crate) use tally::{Call, Tally};
+
+use crate::ingest::{Ingest, SharedSolveTimes, WriteError};
+use crate::model::{
+    Backoff, Captcha, CaptchaType, Cause, ErrorCode, Gate, Hold, Pace, Price, Remedy, Script, Secret, Sent,
+    Signal, Terms, Timestamp,
+};
+use crate::provider::{
+    PingbackUrl, PingbackUrls, Provider, ProviderError, Question, Reply, Secrets, explain, signal,
+};
+use crate::store::{AccountId, Store, StoreError};
+
+/// Calls that look after nothing urgent leave so many for those that fetch answers.
+pub(crate) const RESERVE: u32 = 300;
+/// How long a balance counts as known.
+const BALANCE_AGE: Duration = Duration::from_secs(60);
+/// How long a caller waits for a new one.
+const BALANCE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The account, shared by everything that calls the provider.
+#[derive(Clone)]
+pub(crate) struct Account(Arc<Shared>);
+
+struct Shared {
+    provider: Provider,
+    ingest: Ingest,
+    urls: PingbackUrls,
+    state: Mutex<State>,
+    /// Whether the provider has accepted the key in this process. Until then one request at a time: a
+    /// wrong key costs one, and never five.
+    is_proven: AtomicBool,
+    /// Held by a request that is to be alone.
+    alone: tokio::sync::Mutex<()>,
+    /// What was left of the credit when it was last used.
+    credit: AtomicU32,
+    solve_times: SharedSolveTimes,
+    registration: watch::Sender<Registration>,
+    /// Counts the changes of what holds tasks back.
+    changes: watch::Sender<u64>,
+    balance: tokio::sync::Mutex<Option<Balance>>,
+    tally: Tally,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    backoff: Backoff,
+    /// The day's money is not enough for the next task.
+    is_short_of_money: bool,
+}
+
+/// What is on the account.
+#[derive(Clone, Debug)]
+pub(crate) struct Balance {
+    /// A decimal, in the account's currency; it may be negative.
+    pub(crate) amount: String,
+    pub(crate) at: Timestamp,
+}
+
+/// Why there is no reply of `res.php`.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    /// Nothing was sent: the provider wants to be left alone.
+    #[error("nothing is sent at the moment: {0}")]
+    Held(Cause),
+    /// Nothing was sent: the credit of calls is used up, but for what more urgent calls may need.
+    #[error("too many calls were made for the captchas submitted: more are allowed with the next ones")]
+    NoCredit,
+    /// Nothing was sent: the call could not be paid for.
+    #[error("the database cannot take this right now")]
+    Write(#[from] WriteError),
+    /// It was sent, or should have been.
+    #[error(transparent)]
+    Failed(ProviderError),
+}
+
+/// What an account starts with.
+pub(crate) struct Parts {
+    pub(crate) provider: Provider,
+    pub(crate) ingest: Ingest,
+    pub(crate) urls: PingbackUrls,
+    pub(crate) solve_times: SharedSolveTimes,
+    pub(crate) registration: Registration,
+}
+
+impl Account {
+    /// The account as it was left: with its pauses and its credit.
+    pub(crate) async fn restore(parts: Parts, store: &Store) -> Result<Self, StoreError> {
+        let Parts { provider, ingest, urls, solve_times, registration } = parts;
+        let id = AccountId::new(provider.key_digest());
+        let backoff = store.backoff(&id).await?;
+        if let Some(Hold { cause, until: None, .. }) = backoff.hold(Script::In) {
+            error!(code = cause.as_str(), "Nothing is sent, as before the start: {}", stopped(cause));
+        }
+        let credit = store.credit(&id).await?;
+        Ok(Self(Arc::new(Shared {
+            provider,
+            ingest,
+            urls,
+            state: Mutex::new(State { backoff, is_short_of_money: false }),
+            is_proven: AtomicBool::new(false),
+            alone: tokio::sync::Mutex::new(()),
+            credit: AtomicU32::new(credit.calls.level()),
+            solve_times,
+            registration: watch::Sender::new(registration),
+            changes: watch::Sender::new(0),
+            balance: tokio::sync::Mutex::new(None),
+            tally: Tally::default(),
+        })))
+    }
+
+    /// Sends a captcha to `in.php`, heeds what the reply asks of the others, and says what became of it.
+    /// Its answer is of use until `expires_at`.
+    pub(crate) async fn submit(
+        &self,
+        captcha: Captcha,
+        url: Option<&PingbackUrl>,
+        expires_at: Timestamp,
+    ) -> Sent {
+        let Ok(alone) = self.admit(Script::In).await else { return Sent::Unsent };
+        let kind = captcha.kind;
+        let result = self.0.provider.submit(captcha, url).await;
+        let now = Timestamp::now();
+        self.note(Script::In, "submit", &result).await;
+        drop(alone);
+        sent::outcome(result, now, |now| self.pace(kind).next(kind, now, expires_at, now))
+    }
+
+    /// Asks `res.php`, if that leaves `reserve` of the credit.
+    ///
+    /// # Errors
+    /// When nothing may be sent, or no usable reply came.
+    pub(crate) async fn ask(&self, question: &Question<'_>, reserve: u32) -> Result<Reply, Unanswered> {
+        let alone = self.admit(Script::Res).await.map_err(Unanswered::Held)?;
+        let Some(credit) = self.0.ingest.pay(reserve).await? else {
+            return Err(Unanswered::NoCredit);
+        };
+        self.0.credit.store(credit, Ordering::Relaxed);
+        let result = self.0.provider.ask(question).await;
+        if matches!(&result, Err(ProviderError::NotConnected(_)))
+            && let Err(error) = self.0.ingest.refund().await
+        {
+            warn!(%error, "Could not give back the credit of a call that did not arrive: {error}");
+        }
+        self.note(Script::Res, question.action, &result).await;
+        drop(alone);
+        result.map_err(Unanswered::Failed)
+    }
+
+    /// Whether a request may start; the guard keeps others away from one that has to be alone.
+    async fn admit(&self, script: Script) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Cause> {
+        match self.gate(script) {
+            Gate::Open => return Ok(None),
+            Gate::Probe => {}
+            Gate::Until(_) | Gate::Stopped => return Err(self.cause(script)),
+        }
+        let alone = self.0.alone.lock().await;
+        // What the request before it found out counts.
+        match self.gate(script) {
+            Gate::Open => Ok(None),
+            Gate::Probe => Ok(Some(alone)),
+            Gate::Until(_) | Gate::Stopped => Err(self.cause(script)),
+        }
+    }
+
+    /// Whether a request to the script may start at this moment.
+    pub(crate) fn gate(&self, script: Script) -> Gate {
+        match self.state().backoff.gate(script, Timestamp::now()) {
+            Gate::Open if !self.0.is_proven.load(Ordering::Acquire) => Gate::Probe,
+            gate => gate,
+        }
+    }
+
+    /// Why the script is not called.
+    fn cause(&self, script: Script) -> Cause {
+        self.state().backoff.hold(script).map_or(Cause::NoReply, |hold| hold.cause.clone())
+    }
+
+    /// Takes in what came of a request; what follows is on disk when this returns.
+    async fn note(&self, script: Script, action: &str, result: &Result<Reply, ProviderError>) {
+        let signal = signal(result);
+        self.0.tally.note(script, action, result, &signal);
+        match &signal {
+            Signal::Welcome => self.0.is_proven.store(true, Ordering::Release),
+            Signal::Trouble(Cause::Code(code)) => {
+                self.0.is_proven.store(code.remedy() != Remedy::Operator, Ordering::Release);
+            }
+            Signal::Trouble(_) => {}
+        }
+        let refusals = match &signal {
+            Signal::Trouble(Cause::Code(code)) if code.as_str() == ErrorCode::NO_SLOT => {
+                self.0.ingest.refuse().await.unwrap_or(Terms::REFUSALS.capacity)
+            }
+            _ => Terms::REFUSALS.capacity,
+        };
+        let (before, after) = {
+            let mut state = self.state();
+            let before = state.backoff.clone();
+            state.backoff.note(script, signal, refusals, Timestamp::now());
+            (before, state.backoff.clone())
+        };
+        if before != after {
+            if let Err(error) = result {
+                info!(script = script.as_str(), "No reply of {}: {}", script.as_str(), explain(error));
+            }
+            self.changed(&before, after).await;
+        }
+    }
+
+    /// Stores and tells a change of the pauses.
+    async fn changed(&self, before: &Backoff, after: Backoff) {
+        log_change(before, &after);
+        self.tell_change();
+        if let Err(error) = self.0.ingest.store_backoff(after).await {
+            warn!(%error, "Could not store that the provider asked for a pause: {error}");
+        }
+    }
+
+    fn tell_change(&self) {
+        self.0.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// An operator has acted: everything is tried again, one request at first.
+    pub(crate) async fn resume(&self) -> Result<(), WriteError> {
+        let before = {
+            let mut state = self.state();
+            let before = state.backoff.clone();
+            state.backoff.resume();
+            before
+        };
+        self.0.is_proven.store(false, Ordering::Release);
+        info!("An operator had pingbox go on sending");
+        log_change(&before, &Backoff::default());
+        self.tell_change();
+        self.0.ingest.store_backoff(Backoff::default()).await
+    }
+
+    /// The day's money is, or is not, enough for the next task.
+    pub(crate) fn set_short_of_money(&self, is_short: bool) {
+        let was_short = std::mem::replace(&mut self.state().is_short_of_money, is_short);
+        match (was_short, is_short) {
+            (false, true) => warn!("Tasks wait in the queue: {SHORT_OF_MONEY}"),
+            (true, false) => info!("There is money for tasks again"),
+            _ => return,
+        }
+        self.tell_change();
+    }
+
+    /// Why queued tasks wait, if they do.
+    pub(crate) fn why_tasks_wait(&self) -> Option<String> {
+        let state = self.state();
+        match state.backoff.hold(Script::In) {
+            Some(Hold { cause, until: None, .. }) => Some(stopped(cause)),
+            Some(hold) => Some(hold.cause.to_string()),
+            None => state.is_short_of_money.then(|| SHORT_OF_MONEY.to_owned()),
+        }
+    }
+
+    /// The pauses in force.
+    pub(crate) fn backoff(&self) -> Backoff {
+        self.state().backoff.clone()
+    }
+
+    /// Told of every change of what holds tasks back.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is left of the calls to `res.php`, as of the last one.
+    pub(crate) fn credit(&self) -> u32 {
+        self.0.credit.load(Ordering::Relaxed)
+    }
+
+    /// The SHA-256 of the key, by which the database knows the account.
+    pub(crate) fn id(&self) -> AccountId {
+        AccountId::new(self.0.provider.key_digest())
+    }
+
+    /// What was called so far, and what came of it.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.0.tally
+    }
+
+    /// Our pingback URLs.
+    pub(crate) fn urls(&self) -> &PingbackUrls {
+        &self.0.urls
+    }
+
+    /// How far the registration of our URL has come.
+    pub(crate) fn registration(&self) -> watch::Receiver<Registration> {
+        self.0.registration.subscribe()
+    }
+
+    pub(crate) fn set_registration(&self, registration: Registration) {
+        self.0.registration.send_replace(registration);
+    }
+
+    /// Whether no pingbacks can come, so that answers are asked for; then why.
+    pub(crate) fn why_polling(&self) -> Option<String> {
+        if self.urls().current().is_none() {
+            return Some("public.url is not set".to_owned());
+        }
+        match &*self.0.registration.borrow() {
+            refused @ Registration::Refused(_) => Some(format!("the registration is {refused}")),
+            _ => None,
+        }
+    }
+
+    /// How eagerly answers to this type are asked for.
+    pub(crate) fn pace(&self, kind: CaptchaType) -> Pace {
+        if self.why_polling().is_some() {
+            return Pace::Polling { credit: self.credit() };
+        }
+        let times = self.0.solve_times.lock().unwrap_or_else(PoisonError::into_inner);
+        Pace::Overdue { typical: times.p90(kind) }
+    }
+
+    /// Stores other secrets of our URLs, then uses them.
+    pub(crate) async fn replace_secrets(&self, secrets: Secrets) -> Result<(), WriteError> {
+        self.0.ingest.remember(SECRETS, secrets.to_json()).await?;
+        self.0.urls.replace(secrets);
+        Ok(())
+    }
+
+    /// What is on the account: asked for unless it was within the last minute. `None` if it was never
+    /// known.
+    pub(crate) async fn balance(&self) -> Option<Balance> {
+        // One caller asks, the others wait for what it finds.
+        let mut known = self.0.balance.lock().await;
+        let now = Timestamp::now();
+        if known.as_ref().is_none_or(|balance| now.since(balance.at) >= BALANCE_AGE) {
+            let question = Question { action: "getbalance", params: &[], is_bare: true };
+            let asked = tokio::time::timeout(BALANCE_DEADLINE, self.ask(&question, RESERVE)).await;
+            match asked {
+                Ok(Ok(Reply::Ok { text, .. })) if is_amount(&text) => {
+                    *known = Some(Balance { amount: text, at: now });
+                }
+                Ok(Ok(_)) | Err(_) => info!("The provider did not tell the balance"),
+                Ok(Err(error)) => info!(%error, "Could not ask for the balance: {error}"),
+            }
+        }
+        known.clone()
+    }
+}
+
+/// Under this name the database remembers the secrets of our pingback URLs.
+pub(crate) const SECRETS: &str = "pingback_secrets";
+
+const SHORT_OF_MONEY: &str =
+    "spend.daily_limit would be exceeded: tasks are sent again tomorrow (UTC), or when the limit is raised";
+
+fn stopped(cause: &Cause) -> String {
+    format!(
+        "{cause}. Nothing is sent until the key changes or an operator has acted: `pingbox doctor --resume`"
+    )
+}
+
+/// Once per change, not once per request.
+fn log_change(before: &Backoff, after: &Backoff) {
+    for script in Script::ALL {
+        let name = script.as_str();
+        let (before, after) = (before.hold(script), after.hold(script));
+        if before.map(|hold| &hold.cause) == after.map(|hold| &hold.cause) {
+            continue;
+        }
+        match after {
+            None => info!(script = name, "The provider takes requests to {name} again"),
+            Some(Hold { cause, until: None, .. }) => {
+                error!(
+                    script = name,
+                    code = cause.as_str(),
+                    "{name} is not called any more: {}",
+                    stopped(cause)
+                );
+            }
+            Some(Hold { cause, until: Some(until), .. }) => {
+                warn!(script = name, code = cause.as_str(), %until, "{name} is not called until {until}: {cause}");
+            }
+        }
+    }
+}
+
+fn is_amount(text: &str) -> bool {
+    text.strip_prefix('-').unwrap_or(text).parse::<Price>().is_ok()
+}
+
+/// A token for the pingback URL of one task: 128 bits.
+pub(crate) fn task_token() -> Result<Secret, getrandom::Error> {
+    Secret::random_hex(16)
+}

@@ -1,0 +1,54 @@
+//! How far the registration of our pingback URL has come.
+
+use std::fmt;
+
+use crate::model::ErrorCode;
+
+/// Where the registration stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Registration {
+    /// Not tried yet.
+    Pending,
+    /// Nobody wants it: no public URL, or `pingback.register` is off.
+    Off,
+    /// The provider knows our URL.
+    Done,
+    /// The provider refuses our URL: answers are asked for instead.
+    Refused(ErrorCode),
+    /// The provider cannot be asked, for this reason.
+    Unreachable(String),
+}
+
+impl Registration {
+    /// One word for it.
+    pub(crate) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Off => "off",
+            Self::Done => "registered",
+            Self::Refused(_) => "refused",
+            Self::Unreachable(_) => "unreachable",
+        }
+    }
+}
+
+impl fmt::Display for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(code) => write!(f, "refused: {code}: {}", remedy(code)),
+            Self::Unreachable(reason) => write!(f, "unreachable: {reason}"),
+            other => f.write_str(other.as_str()),
+        }
+    }
+}
+
+/// What to do about a refusal.
+pub(crate) fn remedy(code: &ErrorCode) -> &'static str {
+    match code.as_str() {
+        "ERROR_IP_ADDRES" => {
+            "the request must come from the address that public.url points to: run pingbox behind that \
+             address, or add the URL once from there"
+        }
+        _ => code.message(),
+    }
+}

@@ -1,0 +1,222 @@
+//! `/v1/pingbacks`: the URLs that the provider knows.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tracing::info;
+
+use super::AppState;
+use super::auth::{Admin, Caller};
+use super::body;
+use super::error::ApiError;
+use super::query::Query;
+use super::tasks::{JsonReply, reply};
+use crate::account::{Unanswered, remedy};
+use crate::model::{Secret, Timestamp};
+use crate::provider::{PingbackUrl, Question, Reply, Secrets, explain, is_same_url};
+
+/// The largest body.
+const MAX_BODY_BYTES: usize = 4096;
+/// The longest URL.
+const MAX_URL_BYTES: usize = 2048;
+/// Bytes of a new secret: 128 bits.
+const SECRET_BYTES: usize = 16;
+
+/// What a wish to change the pingback URL leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    /// The new URL is used as soon as the provider knows it.
+    OnceRegistered,
+    /// It is used at once: an operator registers it.
+    AtOnce,
+    /// `pingback.secret` says what it is.
+    Configured,
+}
+
+/// A URL as callers see it: ours without its secret.
+#[derive(Serialize)]
+struct UrlBody {
+    url: String,
+    /// Answers to our own tasks arrive there.
+    is_ours: bool,
+    /// It was added here, so it can be deleted without `force`.
+    is_added_here: bool,
+}
+
+/// A URL that the provider lists.
+struct Listed {
+    /// As the provider has it.
+    text: String,
+    /// Which of ours it is.
+    ours: Option<PingbackUrl>,
+    is_added_here: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    url: String,
+}
+
+/// `GET /v1/pingbacks`.
+pub(super) async fn list(
+    _: Caller<Admin>,
+    State(app): State<Arc<AppState>>,
+    query: Query,
+) -> Result<JsonReply, ApiError> {
+    query.finish("no parameters")?;
+    let urls = app.listed_urls().await?.into_iter().map(|listed| UrlBody {
+        is_ours: listed.ours.is_some(),
+        is_added_here: listed.is_added_here || listed.ours.is_some(),
+        url: listed.ours.map_or(listed.text, |url| url.to_string()),
+    });
+    Ok(reply(json!({ "pingbacks": urls.collect::<Vec<_>>(), "cursor": null })))
+}
+
+/// `POST /v1/pingbacks` with `{"url":"…"}`: adds a URL for others.
+pub(super) async fn add(
+    _: Caller<Admin>,
+    State(app): State<Arc<AppState>>,
+    query: Query,
+    body: Body,
+) -> Result<(StatusCode, JsonReply), ApiError> {
+    query.finish("no parameters")?;
+    let Wish { url } = serde_json::from_slice(&body::read(body, MAX_BODY_BYTES).await?)
+        .map_err(|_| ApiError::BadRequest("the body is not {\"url\":\"https://…\"}".to_owned()))?;
+    check(&url)?;
+    app.question("add_pingback", &[("addr", &url)]).await?;
+    app.ingest.note_url(url.clone(), true).await?;
+    info!("A pingback URL was added for others");
+    Ok((StatusCode::CREATED, reply(UrlBody { url, is_ours: false, is_added_here: true })))
+}
+
+/// `DELETE /v1/pingbacks?url=&force=`: deletes a URL; one that was not added here only with `force=true`.
+pub(super) async fn delete(
+    _: Caller<Admin>,
+    State(app): State<Arc<AppState>>,
+    mut query: Query,
+) -> Result<JsonReply, ApiError> {
+    let url = query.text("url");
+    let is_forced = query.parsed("force", "true or false").unwrap_or(false);
+    if url.is_none() {
+        query.wrong("url", "is missing: name the URL as the list has it, or all");
+    }
+    query.finish("url and force")?;
+    let url = url.unwrap_or_default();
+    let address = app.deletable(&url, is_forced).await?;
+    app.question("del_pingback", &[("addr", &address)]).await?;
+    app.ingest.note_url(address, false).await?;
+    // Should it have been ours, it is added again.
+    app.account.urls().wanted.notify_one();
+    info!("A pingback URL was deleted");
+    Ok(reply(json!({ "url": url, "deleted": true })))
+}
+
+/// `POST /v1/pingbacks/rotate`: another secret for our URL; the old one stays valid until its tasks are
+/// done.
+pub(super) async fn rotate(
+    _: Caller<Admin>,
+    State(app): State<Arc<AppState>>,
+    query: Query,
+) -> Result<(StatusCode, JsonReply), ApiError> {
+    query.finish("no parameters")?;
+    let mut secrets = app.account.urls().secrets();
+    if app.rotation == Rotation::Configured {
+        return Err(ApiError::NoRotation(
+            "pingback.secret is set in the configuration: change it there and start again; the old one stays \
+             valid until its tasks are done",
+        ));
+    }
+    if secrets.next.is_some() || secrets.retired.len() >= Secrets::MAX_RETIRED {
+        return Err(ApiError::NoRotation("earlier rotations are not finished: try again later"));
+    }
+    let secret = Secret::random_hex(SECRET_BYTES)
+        .map_err(|_| ApiError::ProviderUnavailable("the system gives no randomness".to_owned()))?;
+    let state = if app.rotation == Rotation::AtOnce {
+        secrets.rotate(secret, Timestamp::now());
+        "in_use"
+    } else {
+        secrets.next = Some(secret);
+        "registering"
+    };
+    app.account.replace_secrets(secrets).await?;
+    app.account.urls().wanted.notify_one();
+    info!(state, "The pingback URL is being changed");
+    Ok((StatusCode::ACCEPTED, reply(json!({ "state": state }))))
+}
+
+/// A URL as the provider takes it, with or without a scheme.
+fn check(url: &str) -> Result<(), ApiError> {
+    let wrong = |detail: &str| Err(ApiError::field("url", detail));
+    if url.len() > MAX_URL_BYTES {
+        return wrong("has more than 2048 bytes");
+    }
+    if url.eq_ignore_ascii_case("all")
+        || url.contains(|c: char| c == '|' || c.is_whitespace() || c.is_control())
+    {
+        return wrong("is not a URL such as https://example.com/answers");
+    }
+    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    match url::Url::parse(&with_scheme) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(()),
+        _ => wrong("is not a URL such as https://example.com/answers"),
+    }
+}
+
+impl AppState {
+    /// Asks `res.php` about pingback URLs; what follows `OK|`.
+    async fn question(&self, action: &str, params: &[(&str, &str)]) -> Result<String, ApiError> {
+        let question = Question { action, params, is_bare: false };
+        match self.account.ask(&question, 0).await {
+            Ok(Reply::Ok { text, .. }) => Ok(text),
+            Ok(Reply::Error(code)) => Err(ApiError::ProviderRefused(format!("{code}: {}", remedy(&code)))),
+            Ok(Reply::Cut | Reply::Garbage) => {
+                Err(ApiError::ProviderUnavailable("it answered with something that is no reply".to_owned()))
+            }
+            Err(Unanswered::Write(error)) => Err(error.into()),
+            Err(Unanswered::Failed(error)) => Err(ApiError::ProviderUnavailable(explain(&error))),
+            Err(error) => Err(ApiError::ProviderUnavailable(error.to_string())),
+        }
+    }
+
+    async fn listed_urls(&self) -> Result<Vec<Listed>, ApiError> {
+        let added = self.store.added_urls().await?;
+        let ours = self.account.urls().all();
+        let text = self.question("get_pingback", &[]).await?;
+        let urls = text.split('|').filter(|url| !url.is_empty());
+        Ok(urls
+            .map(|url| Listed {
+                text: url.to_owned(),
+                ours: ours.iter().find(|own| own.is_listed_as(url)).cloned(),
+                is_added_here: added.iter().any(|added| is_same_url(added, url)),
+            })
+            .collect())
+    }
+
+    /// What to delete, as the provider has it.
+    async fn deletable(&self, url: &str, is_forced: bool) -> Result<String, ApiError> {
+        if url == "all" {
+            let need = "this deletes every pingback URL of the account, also those of others: add force=true";
+            return if is_forced { Ok(url.to_owned()) } else { Err(ApiError::PingbackInUse(need)) };
+        }
+        let is_named = |listed: &Listed| {
+            is_same_url(&listed.text, url) || listed.ours.as_ref().is_some_and(|own| own.is_listed_as(url))
+        };
+        let listed =
+            self.listed_urls().await?.into_iter().find(is_named).ok_or(ApiError::PingbackNotFound)?;
+        match (is_forced, &listed) {
+            (false, Listed { ours: Some(_), .. }) => Err(ApiError::PingbackInUse(
+                "answers arrive at this URL, and it is added again as long as pingback.register is true: to \
+                 change it, rotate it; to delete it all the same, add force=true",
+            )),
+            (false, Listed { is_added_here: false, .. }) => Err(ApiError::PingbackInUse(
+                "pingbox did not add this URL: add force=true to delete it all the same",
+            )),
+            _ => Ok(listed.text),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Writes that are rare: credit, pauses, reports, and what is remembered. They are done one by one,
+//! within the batch that they came in.
+
+use super::batch::Asked;
+use super::{Reported, WriteError};
+use crate::model::{Backoff, Report, TaskId, Timestamp, TokenId, Verdict};
+use crate::store::{AccountId, StoreError, WriteTx};
+
+/// A wish to report on a task; with an owner, only on one of theirs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewReport {
+    pub(super) task: TaskId,
+    pub(super) owner: Option<TokenId>,
+    pub(super) verdict: Verdict,
+}
+
+/// A rare write that somebody waits for.
+#[derive(Debug)]
+pub(super) enum Chore {
+    /// Pays for a request to `res.php`, with so much left in reserve; what is left then.
+    Pay(Asked<u32, Option<u32>>),
+    /// Gives that back.
+    Refund(Asked<(), ()>),
+    /// The provider had no slot; how many more such replies the account can afford.
+    Refuse(Asked<(), u32>),
+    Backoff(Asked<Backoff, ()>),
+    Report(Asked<NewReport, Reported>),
+    ReportEnded(Asked<Report, ()>),
+    /// Has every submitted task asked for soon; how many.
+    AskForAll(Asked<(), u64>),
+    Remember(Asked<(&'static str, String), ()>),
+    /// A pingback URL was added for others, or deleted.
+    AddedUrl(Asked<(String, bool), ()>),
+}
+
+impl Chore {
+    pub(super) async fn run(
+        &mut self,
+        tx: &mut WriteTx<'_>,
+        account: &AccountId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Pay(asked) => asked.answer = Some(pay(tx, account, asked.question).await?),
+            Self::Refund(asked) => {
+                let mut credit = tx.credit(account).await?;
+                credit.calls.refund();
+                tx.store_credit(account, &credit).await?;
+                asked.answer = Some(());
+            }
+            Self::Refuse(asked) => {
+                let mut credit = tx.credit(account).await?;
+                if credit.refusals.pay(0) {
+                    tx.store_credit(account, &credit).await?;
+                }
+                asked.answer = Some(credit.refusals.level());
+            }
+            Self::Backoff(asked) => asked.answer = Some(tx.store_backoff(account, &asked.question).await?),
+            Self::Report(asked) => asked.answer = Some(report(tx, asked.question, now).await?),
+            Self::ReportEnded(asked) => asked.answer = Some(tx.store_report(&asked.question).await?),
+            Self::AskForAll(asked) => asked.answer = Some(tx.ask_for_all(now).await?),
+            Self::Remember(asked) => {
+                let (name, value) = &asked.question;
+                asked.answer = Some(tx.remember(name, value).await?);
+            }
+            Self::AddedUrl(asked) => {
+                let (url, is_added) = &asked.question;
+                let done = if *is_added {
+                    tx.insert_added_url(url, now).await
+                } else {
+                    tx.delete_added_url(url).await
+                };
+                asked.answer = Some(done?);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self, failure: Option<WriteError>) {
+        match self {
+            Self::Pay(asked) => asked.finish(failure),
+            Self::Refund(asked) => asked.finish(failure),
+            Self::Refuse(asked) => asked.finish(failure),
+            Self::Backoff(asked) => asked.finish(failure),
+            Self::Report(asked) => asked.finish(failure),
+            Self::ReportEnded(asked) => asked.finish(failure),
+            Self::AskForAll(asked) => asked.finish(failure),
+            Self::Remember(asked) => asked.finish(failure),
+            Self::AddedUrl(asked) => asked.finish(failure),
+        }
+    }
+}
+
+async fn pay(tx: &mut WriteTx<'_>, account: &AccountId, reserve: u32) -> Result<Option<u32>, StoreError> {
+    let mut credit = tx.credit(account).await?;
+    if !credit.calls.pay(reserve) {
+        return Ok(None);
+    }
+    tx.store_credit(account, &credit).await?;
+    Ok(Some(credit.calls.level()))
+}
+
+async fn report(tx: &mut WriteTx<'_>, new: NewReport, now: Timestamp) -> Result<Reported, StoreError> {
+    let task = tx.tasks_by_ids(&[new.task]).await?.pop();
+    let Some(task) = task.filter(|task| new.owner.is_none_or(|owner| owner == task.owner)) else {
+        return Ok(Reported::NotFound);
+    };
+    if let Some(earlier) = tx.report(task.id).await? {
+        return Ok(Reported::Earlier(earlier));
+    }
+    match Report::new(&task, new.verdict, now) {
+        Ok(report) => {
+            tx.store_report(&report).await?;
+            Ok(Reported::New(report))
+        }
+        Err(error) => Ok(Reported::Refused(error)),
+    }
+}

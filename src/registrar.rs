@@ -1,0 +1,197 @@
+//! Keeps our pingback URL registered: the provider sends answers only to URLs that it knows.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::account::{Account, RESERVE, Registration, Unanswered, remedy};
+use crate::model::{Gate, Script, Timestamp};
+use crate::provider::{PingbackUrl, Question, Reply, Secrets, explain};
+use crate::store::Store;
+
+/// First pause after a try that brought nothing; it doubles up to [`INTERVAL`].
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Between looks at the list of URLs. Each is a request to `res.php`, which are rationed.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// How long a retired URL stays after its last task is done: pingbacks may come late.
+const GRACE: Duration = Duration::from_secs(900);
+
+/// Keeps our URL registered, puts a new one in its place when that is wanted, and takes old ones away
+/// when their tasks are done. URLs that others added are left alone.
+pub(crate) struct Registrar {
+    pub(crate) account: Account,
+    pub(crate) store: Store,
+    /// Whether to register it; else an operator does.
+    pub(crate) is_wanted: bool,
+}
+
+impl Registrar {
+    /// Looks after the registration until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        let mut changes = self.account.changes();
+        loop {
+            let before = self.account.registration().borrow().clone();
+            let Some(state) = shutdown.run_until_cancelled(self.step(&before)).await else { return };
+            pause = match &state {
+                Registration::Done | Registration::Refused(_) | Registration::Off => INTERVAL,
+                _ => pause,
+            };
+            self.log(&before, &state);
+            self.account.set_registration(state);
+            let wait = pause;
+            pause = if wait == INTERVAL { FIRST_PAUSE } else { (pause * 2).min(INTERVAL) };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+                () = self.account.urls().wanted.notified() => {}
+                // The end of a pause, or an operator's word, is worth a try.
+                () = self.opened(&mut changes), if !is_settled(&self.account) => {}
+            }
+        }
+    }
+
+    /// Waits until requests may be sent that may not be sent at the moment.
+    async fn opened(&self, changes: &mut tokio::sync::watch::Receiver<u64>) {
+        loop {
+            let was_shut = matches!(self.account.gate(Script::Res), Gate::Stopped | Gate::Until(_));
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let is_shut = matches!(self.account.gate(Script::Res), Gate::Stopped | Gate::Until(_));
+            if was_shut && !is_shut {
+                return;
+            }
+        }
+    }
+
+    /// One look, and what follows from it.
+    async fn step(&self, before: &Registration) -> Registration {
+        let secrets = self.account.urls().secrets();
+        let wanted = secrets.next.clone().unwrap_or_else(|| secrets.current.clone());
+        let url = self.account.urls().with(wanted).filter(|_| self.is_wanted);
+        let Some(url) = url else {
+            self.drop_retired().await;
+            return Registration::Off;
+        };
+        let state = match self.register(&url, before).await {
+            Ok(state) => state,
+            // Only what is urgent is paid for at the moment; the provider had it the last time.
+            Err(Unanswered::NoCredit) if *before == Registration::Done => Registration::Done,
+            Err(Unanswered::Failed(error)) => Registration::Unreachable(explain(&error)),
+            Err(error) => Registration::Unreachable(error.to_string()),
+        };
+        if state == Registration::Done {
+            self.promote(secrets).await;
+            self.drop_retired().await;
+            return state;
+        }
+        if secrets.next.is_some() && *before == Registration::Done {
+            // The URL in use is as good as before.
+            self.give_up_rotation(secrets, &state).await;
+            return Registration::Done;
+        }
+        state
+    }
+
+    /// The provider will not have the new URL: the old one stays.
+    async fn give_up_rotation(&self, mut secrets: Secrets, state: &Registration) {
+        let Registration::Refused(_) = state else { return };
+        secrets.next = None;
+        error!("The pingback URL could not be changed: the registration of the new one is {state}");
+        if let Err(error) = self.account.replace_secrets(secrets).await {
+            warn!(%error, "Could not store that the pingback URL stays: {error}");
+        }
+    }
+
+    /// Adds the URL unless it is there.
+    async fn register(&self, url: &PingbackUrl, before: &Registration) -> Result<Registration, Unanswered> {
+        // A look that only makes sure leaves the last calls to others.
+        let reserve = if *before == Registration::Done { RESERVE } else { 0 };
+        let list = Question { action: "get_pingback", params: &[], is_bare: false };
+        if let Reply::Ok { text, .. } = self.account.ask(&list, reserve).await? {
+            if text.split('|').any(|known| url.is_listed_as(known)) {
+                return Ok(Registration::Done);
+            }
+            if *before == Registration::Done {
+                warn!(%url, "The provider has lost the pingback URL {url}: it is added again");
+            }
+        }
+        let url = url.expose();
+        let add = Question { action: "add_pingback", params: &[("addr", &url)], is_bare: false };
+        Ok(match self.account.ask(&add, 0).await? {
+            Reply::Ok { .. } => Registration::Done,
+            Reply::Error(code) if self.account.gate(Script::Res) == Gate::Stopped => {
+                Registration::Unreachable(format!("{code}: {}", code.message()))
+            }
+            Reply::Error(code) => Registration::Refused(code),
+            Reply::Cut | Reply::Garbage => {
+                Registration::Unreachable("the provider answered with something that is no reply".to_owned())
+            }
+        })
+    }
+
+    /// The provider knows the new URL: tasks are sent with it from now on.
+    async fn promote(&self, mut secrets: Secrets) {
+        let Some(next) = secrets.next.take() else { return };
+        secrets.rotate(next, Timestamp::now());
+        match self.account.replace_secrets(secrets).await {
+            Ok(()) => {
+                info!("Tasks are sent with the new pingback URL; the old one stays until its tasks are done");
+            }
+            Err(error) => warn!(%error, "Could not change to the new pingback URL: {error}"),
+        }
+    }
+
+    /// Takes away the URLs whose tasks are done.
+    async fn drop_retired(&self) {
+        let mut secrets = self.account.urls().secrets();
+        let Some(old) = secrets.retired.first().cloned() else { return };
+        if Timestamp::now().since(old.since) < GRACE
+            || self.store.has_open_tasks_from_before(old.since).await.unwrap_or(true)
+        {
+            return;
+        }
+        if let Some(url) = self.account.urls().with(old.secret).filter(|_| self.is_wanted) {
+            let url = url.expose();
+            let delete = Question { action: "del_pingback", params: &[("addr", &url)], is_bare: false };
+            if !matches!(self.account.ask(&delete, RESERVE).await, Ok(Reply::Ok { .. })) {
+                return;
+            }
+        }
+        secrets.retired.remove(0);
+        match self.account.replace_secrets(secrets).await {
+            Ok(()) => info!("A pingback URL from before a rotation was deleted: its tasks are done"),
+            Err(error) => warn!(%error, "Could not forget an old pingback URL: {error}"),
+        }
+    }
+
+    /// Once per change.
+    fn log(&self, before: &Registration, after: &Registration) {
+        if before == after {
+            return;
+        }
+        let Some(url) = self.account.urls().current() else { return };
+        match after {
+            Registration::Done => info!(%url, "The pingback URL is registered: {url}"),
+            Registration::Refused(code) => {
+                let remedy = remedy(code);
+                error!(
+                    %url,
+                    code = code.as_str(),
+                    "The provider refuses the pingback URL {url} with {code}: {remedy}. Until then answers are \
+                     asked for"
+                );
+            }
+            other => warn!(%url, "Could not register the pingback URL {url}: {other}"),
+        }
+    }
+}
+
+fn is_settled(account: &Account) -> bool {
+    matches!(
+        *account.registration().borrow(),
+        Registration::Done | Registration::Refused(_) | Registration::Off
+    )
+}

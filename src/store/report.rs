@@ -1,0 +1,72 @@
+//! Complaints and confirmations, until the provider has them.
+
+use std::str::FromStr;
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::rows::{parsed, task_id, time};
+use super::{Store, StoreError, WriteTx};
+use crate::model::{CaptchaId, Report, TaskId, Timestamp, Verdict};
+
+const COLUMNS: &str = "SELECT task_id, captcha_id, verdict, reply, recorded, created_at, expires_at, ended_at
+    FROM report WHERE task_id = $1";
+
+fn report(row: &SqliteRow) -> Result<Report, sqlx::Error> {
+    Ok(Report {
+        task: task_id(row, "task_id")?,
+        captcha_id: parsed::<CaptchaId>(row, "captcha_id")?,
+        verdict: Verdict::from_str(row.try_get("verdict")?).unwrap_or(Verdict::Bad),
+        reply: row.try_get("reply")?,
+        is_recorded: row.try_get("recorded")?,
+        created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+        ended_at: row.try_get::<Option<i64>, _>("ended_at")?.map(Timestamp::from_micros),
+    })
+}
+
+impl Store {
+    /// The report on a task.
+    pub(crate) async fn report(&self, task: TaskId) -> Result<Option<Report>, StoreError> {
+        let row = sqlx::query(COLUMNS).bind(task.number()).fetch_optional(&self.reader).await?;
+        Ok(row.as_ref().map(report).transpose()?)
+    }
+
+    /// Reports that the provider does not have, oldest first.
+    pub(crate) async fn open_reports(&self, limit: u32) -> Result<Vec<Report>, StoreError> {
+        const SQL: &str =
+            "SELECT task_id, captcha_id, verdict, reply, recorded, created_at, expires_at, ended_at
+            FROM report WHERE ended_at IS NULL ORDER BY created_at LIMIT $1";
+        let rows = sqlx::query(SQL).bind(limit).fetch_all(&self.own_reader).await?;
+        Ok(rows.iter().map(report).collect::<Result<_, _>>()?)
+    }
+}
+
+impl WriteTx<'_> {
+    /// The report on a task.
+    pub(crate) async fn report(&mut self, task: TaskId) -> Result<Option<Report>, StoreError> {
+        let row = sqlx::query(COLUMNS).bind(task.number()).fetch_optional(self.connection()).await?;
+        Ok(row.as_ref().map(report).transpose()?)
+    }
+
+    /// Stores a report, or what became of it.
+    pub(crate) async fn store_report(&mut self, report: &Report) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO report
+                (task_id, captcha_id, verdict, reply, recorded, created_at, expires_at, ended_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+            ON CONFLICT (task_id) DO UPDATE SET
+                reply = excluded.reply, recorded = excluded.recorded, ended_at = excluded.ended_at";
+        sqlx::query(SQL)
+            .bind(report.task.number())
+            .bind(report.captcha_id.as_str())
+            .bind(report.verdict.as_str())
+            .bind(report.reply.as_deref())
+            .bind(report.is_recorded)
+            .bind(report.created_at.as_micros())
+            .bind(report.expires_at.as_micros())
+            .bind(report.ended_at.map(Timestamp::as_micros))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}
