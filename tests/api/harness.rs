@@ -55,13 +55,20 @@ impl TestApp {
     }
 
     async fn start(knobs: Knobs, environment: &[(&str, &str)], data: TempDir) -> Self {
-        Self::start_with(Settings { knobs, ..Settings::default() }, environment, data).await
+        let answers = Answers::load(&data_file("answers.json")).unwrap();
+        Self::start_with(Settings { knobs, answers, ..Settings::default() }, environment, data).await
+    }
+
+    /// One whose provider knows the answers in this file.
+    pub(crate) async fn with_answers(knobs: Knobs, environment: &[(&str, &str)], answers: &Path) -> Self {
+        let answers = Answers::load(answers).unwrap();
+        let settings = Settings { knobs, answers, ..Settings::default() };
+        Self::start_with(settings, environment, TempDir::new().unwrap()).await
     }
 
     async fn start_with(settings: Settings, environment: &[(&str, &str)], data: TempDir) -> Self {
         let config = config(data.path(), environment);
-        let answers = Answers::load(&data_file("answers.json")).unwrap();
-        let app = App::start(config, Some(Settings { answers, ..settings })).await.unwrap();
+        let app = App::start(config, Some(settings)).await.unwrap();
         Self {
             provider: app.provider_url().as_str().trim_end_matches('/').to_owned(),
             public: format!("http://{}", app.public_addr()),

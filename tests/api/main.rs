@@ -14,6 +14,7 @@ mod money;
 mod owners;
 mod per_task;
 mod pingback;
+mod provider_run;
 mod reconcile;
 mod registration;
 mod shutdown;
