@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use crate::account::{Account, RESERVE, Registration, Unanswered, remedy};
 use crate::model::{Gate, Script, Timestamp};
-use crate::provider::{PingbackUrl, Question, Reply, Secrets, explain};
+use crate::provider::{PingbackUrl, Question, Reply, Secrets, Shape, explain};
 use crate::store::Store;
 
 /// First pause after a try that brought nothing; it doubles up to [`INTERVAL`].
@@ -109,7 +109,7 @@ impl Registrar {
     async fn register(&self, url: &PingbackUrl, before: &Registration) -> Result<Registration, Unanswered> {
         // A look that only makes sure leaves the last calls to others.
         let reserve = if *before == Registration::Done { RESERVE } else { 0 };
-        let list = Question { action: "get_pingback", params: &[], is_bare: false };
+        let list = Question { action: "get_pingback", params: &[], shape: Shape::Value };
         if let Reply::Ok { text, .. } = self.account.ask(&list, reserve).await? {
             if text.split('|').any(|known| url.is_listed_as(known)) {
                 return Ok(Registration::Done);
@@ -119,7 +119,7 @@ impl Registrar {
             }
         }
         let url = url.expose();
-        let add = Question { action: "add_pingback", params: &[("addr", &url)], is_bare: false };
+        let add = Question { action: "add_pingback", params: &[("addr", &url)], shape: Shape::Value };
         Ok(match self.account.ask(&add, 0).await? {
             Reply::Ok { .. } => Registration::Done,
             Reply::Error(code) if self.account.gate(Script::Res) == Gate::Stopped => {
@@ -155,7 +155,7 @@ impl Registrar {
         }
         if let Some(url) = self.account.urls().with(old.secret).filter(|_| self.is_wanted) {
             let url = url.expose();
-            let delete = Question { action: "del_pingback", params: &[("addr", &url)], is_bare: false };
+            let delete = Question { action: "del_pingback", params: &[("addr", &url)], shape: Shape::Value };
             if !matches!(self.account.ask(&delete, RESERVE).await, Ok(Reply::Ok { .. })) {
                 return;
             }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::account::{Account, Unanswered};
 use crate::ingest::Ingest;
 use crate::model::{ErrorCode, Gate, Remedy, Report, Script, Timestamp};
-use crate::provider::{Question, Reply};
+use crate::provider::{Question, Reply, Shape};
 use crate::store::{Store, StoreError};
 
 /// How often reports are tried again that could not be sent.
@@ -86,7 +86,7 @@ impl Reporter {
             return None;
         }
         let params = [("id", report.captcha_id.as_str())];
-        let question = Question { action: report.verdict.action(), params: &params, is_bare: true };
+        let question = Question { action: report.verdict.action(), params: &params, shape: Shape::Bare };
         let reply = match self.account.ask(&question, 0).await {
             Ok(Reply::Ok { text, .. }) => text,
             Ok(Reply::Error(code)) if is_final(&code) => code.as_str().to_owned(),

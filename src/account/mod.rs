@@ -27,7 +27,7 @@ use crate::model::{
     Signal, Terms, Timestamp,
 };
 use crate::provider::{
-    PingbackUrl, PingbackUrls, Provider, ProviderError, Question, Reply, Secrets, explain, signal,
+    PingbackUrl, PingbackUrls, Provider, ProviderError, Question, Reply, Secrets, Shape, explain, signal,
 };
 use crate::store::{AccountId, Store, StoreError};
 
@@ -354,7 +354,7 @@ impl Account {
         let mut known = self.0.balance.lock().await;
         let now = Timestamp::now();
         if known.as_ref().is_none_or(|balance| now.since(balance.at) >= BALANCE_AGE) {
-            let question = Question { action: "getbalance", params: &[], is_bare: true };
+            let question = Question { action: "getbalance", params: &[], shape: Shape::Bare };
             let asked = tokio::time::timeout(BALANCE_DEADLINE, self.ask(&question, RESERVE)).await;
             match asked {
                 Ok(Ok(Reply::Ok { text, .. })) if is_amount(&text) => {

@@ -49,11 +49,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::provider::Shape;
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 
     fn replied(body: &str) -> Sent {
-        outcome(Ok(Reply::parse(body)), NOW, |_| None)
+        outcome(Ok(Reply::parse(body, Shape::Value)), NOW, |_| None)
     }
 
     #[test]
@@ -85,7 +86,7 @@ mod tests {
             body in "(OK\\|[0-9]{0,12}|ERROR_[A-Z_]{1,30}|ERROR: [0-9]{4}|[A-Z_]{0,20}|<.{0,30}|\\{.{0,40})",
         ) {
             let sent = replied(&body);
-            let is_as_expected = match Reply::parse(&body) {
+            let is_as_expected = match Reply::parse(&body, Shape::Value) {
                 Reply::Ok { .. } => matches!(sent, Sent::Accepted { .. } | Sent::Unanswered { .. }),
                 Reply::Cut => matches!(sent, Sent::Unanswered { .. }),
                 Reply::Garbage => matches!(sent, Sent::Postponed { .. }),

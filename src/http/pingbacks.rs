@@ -17,7 +17,7 @@ use super::query::Query;
 use super::tasks::{JsonReply, reply};
 use crate::account::{Unanswered, remedy};
 use crate::model::{Secret, Timestamp};
-use crate::provider::{PingbackUrl, Question, Reply, Secrets, explain, is_same_url};
+use crate::provider::{PingbackUrl, Question, Reply, Secrets, Shape, explain, is_same_url};
 
 /// The largest body.
 const MAX_BODY_BYTES: usize = 4096;
@@ -170,7 +170,7 @@ fn check(url: &str) -> Result<(), ApiError> {
 impl AppState {
     /// Asks `res.php` about pingback URLs; what follows `OK|`.
     async fn question(&self, action: &str, params: &[(&str, &str)]) -> Result<String, ApiError> {
-        let question = Question { action, params, is_bare: false };
+        let question = Question { action, params, shape: Shape::Value };
         match self.account.ask(&question, 0).await {
             Ok(Reply::Ok { text, .. }) => Ok(text),
             Ok(Reply::Error(code)) => Err(ApiError::ProviderRefused(format!("{code}: {}", remedy(&code)))),

@@ -11,7 +11,7 @@ use reqwest::{Client, RequestBuilder};
 use url::Url;
 
 pub(crate) use pingback_urls::{PingbackUrl, PingbackUrls, Secrets, is_same_url};
-pub(crate) use reply::Reply;
+pub(crate) use reply::{Reply, Shape};
 
 use crate::model::{Captcha, Cause, Secret, Signal, image_extension};
 
@@ -45,8 +45,7 @@ pub(crate) struct Provider {
 pub(crate) struct Question<'a> {
     pub(crate) action: &'a str,
     pub(crate) params: &'a [(&'a str, &'a str)],
-    /// As text its reply has no `OK|` in front.
-    pub(crate) is_bare: bool,
+    pub(crate) shape: Shape,
 }
 
 /// Why the provider gave no reply that can be used.
@@ -118,15 +117,14 @@ impl Provider {
             });
             request.multipart(form)
         };
-        exchange(request).await.map(|body| Reply::parse(&body))
+        exchange(request).await.map(|body| Reply::parse(&body, Shape::Value))
     }
 
     /// Asks `res.php` for one of its actions.
     pub(crate) async fn ask(&self, question: &Question<'_>) -> Result<Reply, ProviderError> {
         let fixed = [("key", self.credentials.key.expose()), ("action", question.action), ("json", "1")];
         let request = self.http.get(self.endpoint("res.php")).query(&fixed).query(question.params);
-        let parse = if question.is_bare { Reply::parse_bare } else { Reply::parse };
-        exchange(request).await.map(|body| parse(&body))
+        exchange(request).await.map(|body| Reply::parse(&body, question.shape))
     }
 
     /// SHA-256 of the key: what is remembered belongs to the account that it names.

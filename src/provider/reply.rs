@@ -22,8 +22,19 @@ pub(crate) enum Reply {
     Garbage,
 }
 
+/// What a reply is like when it comes as text, though JSON was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `OK|` and a value, or `OK` alone.
+    Value,
+    /// The value without `OK|`: a balance, a batch of answers, the word for a report.
+    Bare,
+    /// `OK|`, an answer, which may hold `|`, and the price after the last one.
+    Priced,
+}
+
 impl Reply {
-    pub(crate) fn parse(body: &str) -> Self {
+    pub(crate) fn parse(body: &str, shape: Shape) -> Self {
         let body = body.trim_start_matches('\u{feff}').trim();
         if body.starts_with('{') {
             return serde_json::from_str(body).map_or(Self::Cut, |value: Value| json(&value));
@@ -31,19 +42,20 @@ impl Reply {
         if let Some(code) = ErrorCode::parse(body) {
             return Self::Error(code);
         }
-        match body.strip_prefix("OK") {
-            Some("") => Self::ok(""),
-            Some(rest) => rest.strip_prefix('|').map_or(Self::Garbage, Self::ok),
-            None if "OK".starts_with(body) => Self::Cut,
-            None => Self::Garbage,
+        match (body.strip_prefix("OK"), shape) {
+            (Some(""), _) => Self::ok(""),
+            (Some(rest), _) if rest.starts_with('|') => Self::value(&rest[1..], shape),
+            (None, _) if "OK".starts_with(body) => Self::Cut,
+            (_, Shape::Bare) if is_plain(body) => Self::ok(body),
+            _ => Self::Garbage,
         }
     }
 
-    /// The same for actions whose text replies have no `OK|`: a balance, a batch, a report.
-    pub(super) fn parse_bare(body: &str) -> Self {
-        match Self::parse(body) {
-            Self::Garbage if is_plain(body) => Self::ok(body.trim()),
-            reply => reply,
+    fn value(text: &str, shape: Shape) -> Self {
+        let priced = text.rsplit_once('|').filter(|_| shape == Shape::Priced);
+        match priced.and_then(|(answer, price)| Some((answer, price.parse().ok()?))) {
+            Some((answer, price)) => Self::Ok { text: answer.to_owned(), price: Some(price) },
+            None => Self::ok(text),
         }
     }
 
@@ -54,8 +66,7 @@ impl Reply {
 
 /// Whether a text may be a reply: one line that is neither a page nor JSON.
 fn is_plain(body: &str) -> bool {
-    let body = body.trim();
-    !body.is_empty() && !body.starts_with(['<', '{', '\u{feff}']) && !body.contains(['\n', '\r'])
+    !body.is_empty() && !body.starts_with('<') && !body.contains(['\n', '\r'])
 }
 
 fn json(value: &Value) -> Reply {
@@ -118,8 +129,8 @@ mod tests {
             ("ERROR: 1003", r#"{"status":0,"request":"ERROR: 1003"}"#, error("ERROR: 1003")),
             ("CAPCHA_NOT_READY", r#"{"status":1,"request":"CAPCHA_NOT_READY"}"#, error("CAPCHA_NOT_READY")),
         ] {
-            assert_eq!(Reply::parse(text), reply, "{text}");
-            assert_eq!(Reply::parse(json), reply, "{json}");
+            assert_eq!(Reply::parse(text, Shape::Value), reply, "{text}");
+            assert_eq!(Reply::parse(json, Shape::Value), reply, "{json}");
         }
     }
 
@@ -132,7 +143,7 @@ mod tests {
         for cut in
             ["", "O", r#"{"status":1,"requ"#, r#"{"status":1}"#, r#"{"status":0,"request":"2122988149"}"#]
         {
-            assert_eq!(Reply::parse(cut), Reply::Cut, "{cut:?}");
+            assert_eq!(Reply::parse(cut, Shape::Value), Reply::Cut, "{cut:?}");
         }
     }
 
@@ -141,7 +152,7 @@ mod tests {
         for page in
             ["<html><body>502 Bad Gateway</body></html>", "Service Unavailable", r#"{"error":"x"}"#, "OKAY"]
         {
-            assert_eq!(Reply::parse(page), Reply::Garbage, "{page}");
+            assert_eq!(Reply::parse(page, Shape::Value), Reply::Garbage, "{page}");
         }
     }
 
@@ -149,8 +160,17 @@ mod tests {
     fn a_price_is_told_beside_the_answer() {
         let priced = r#"{"status":1,"request":"a|b","price":"0.00299"}"#;
         let expected = Reply::Ok { text: "a|b".to_owned(), price: "0.00299".parse().ok() };
-        assert_eq!(Reply::parse(priced), expected);
-        assert_eq!(Reply::parse(&priced.replace("\"0.00299\"", "0.00299")), expected);
+        assert_eq!(Reply::parse(priced, Shape::Value), expected);
+        assert_eq!(Reply::parse(&priced.replace("\"0.00299\"", "0.00299"), Shape::Value), expected);
+    }
+
+    #[test]
+    fn as_text_the_price_stands_behind_the_last_bar() {
+        let priced = |text: &str, price: &str| Reply::Ok { text: text.to_owned(), price: price.parse().ok() };
+        assert_eq!(Reply::parse("OK|a|b|0.00299", Shape::Priced), priced("a|b", "0.00299"));
+        // An answer alone is left alone.
+        assert_eq!(Reply::parse("OK|a|b", Shape::Priced), ok("a|b"));
+        assert_eq!(Reply::parse("OK|a|b|0.00299", Shape::Value), ok("a|b|0.00299"));
     }
 
     #[test]
@@ -163,12 +183,12 @@ mod tests {
             ("OK_REPORT_RECORDED", "OK_REPORT_RECORDED"),
             (r#"{"status":1,"request":"OK_REPORT_RECORDED"}"#, "OK_REPORT_RECORDED"),
         ] {
-            assert_eq!(Reply::parse_bare(body), ok(text), "{body}");
+            assert_eq!(Reply::parse(body, Shape::Bare), ok(text), "{body}");
         }
-        assert_eq!(Reply::parse_bare("ERROR_WRONG_CAPTCHA_ID"), error("ERROR_WRONG_CAPTCHA_ID"));
-        assert_eq!(Reply::parse_bare(""), Reply::Cut);
+        assert_eq!(Reply::parse("ERROR_WRONG_CAPTCHA_ID", Shape::Bare), error("ERROR_WRONG_CAPTCHA_ID"));
+        assert_eq!(Reply::parse("", Shape::Bare), Reply::Cut);
         for page in ["<html>502</html>", "Bad\nGateway", "{\"error\":1}"] {
-            assert_eq!(Reply::parse_bare(page), Reply::Garbage, "{page}");
+            assert_eq!(Reply::parse(page, Shape::Bare), Reply::Garbage, "{page}");
         }
     }
 
@@ -182,7 +202,7 @@ mod tests {
                 "<html>.{0,40}</html>",
             ],
         ) {
-            for reply in [Reply::parse(&body), Reply::parse_bare(&body)] {
+            for reply in [Reply::parse(&body, Shape::Value), Reply::parse(&body, Shape::Bare), Reply::parse(&body, Shape::Priced)] {
                 let expected = match &reply {
                     Reply::Ok { .. } => true,
                     Reply::Error(code) => {

@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 use crate::account::{Account, Unanswered};
 use crate::ingest::Fetched;
 use crate::model::{CaptchaId, ErrorCode, Outcome, Pingback, Price, Remedy, Task, TaskId, Timestamp, retry};
-use crate::provider::{Question, Reply, explain};
+use crate::provider::{Question, Reply, Shape, explain};
 
 /// Asks for answers.
 #[derive(Clone)]
@@ -45,8 +45,8 @@ impl Asker {
     async fn one(&self, task: &Task, verdicts: &mut Verdicts) {
         let Some(id) = &task.captcha_id else { return };
         let with_price = self.knows_price.load(Ordering::Relaxed);
-        let action = if with_price { "get2" } else { "get" };
-        let question = Question { action, params: &[("id", id.as_str())], is_bare: false };
+        let (action, shape) = if with_price { ("get2", Shape::Priced) } else { ("get", Shape::Value) };
+        let question = Question { action, params: &[("id", id.as_str())], shape };
         let reply = self.account.ask(&question, 0).await;
         let now = Timestamp::now();
         let fetched = match reply {
@@ -73,7 +73,7 @@ impl Asker {
     async fn several(&self, tasks: &[Task], verdicts: &mut Verdicts) {
         let ids: Vec<&CaptchaId> = tasks.iter().filter_map(|task| task.captcha_id.as_ref()).collect();
         let joined = ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(",");
-        let question = Question { action: "get", params: &[("ids", &joined)], is_bare: true };
+        let question = Question { action: "get", params: &[("ids", &joined)], shape: Shape::Bare };
         let reply = self.account.ask(&question, 0).await;
         let now = Timestamp::now();
         let pieces: Vec<&str> = match &reply {

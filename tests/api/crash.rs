@@ -2,99 +2,25 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pingbox::sandbox::{Knobs, Sandbox, Settings, Share};
+use pingbox::sandbox::{Knobs, Share};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sqlx::{Connection as _, Row as _};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, SECRET, never_solved};
+use crate::harness::{PATIENCE, SECRET, never_solved, text_captcha};
+use crate::process::{Process, provider, submissions};
+use crate::scripted::{Act, Scripted};
 
 const KILLS: u32 = 20;
 const POSTERS: usize = 16;
 const TASKS: usize = 64;
-
-/// The real program, killed when dropped.
-struct Process {
-    child: Child,
-    public: String,
-    api: String,
-}
-
-impl Process {
-    async fn start(data: &Path, provider: &str, http: &reqwest::Client) -> Self {
-        let (public, api) = (free_port().await, free_port().await);
-        let child = Command::new(env!("CARGO_BIN_EXE_pingbox"))
-            .arg("serve")
-            .env_clear()
-            .env("PINGBOX_PUBLIC__LISTEN", &public)
-            .env("PINGBOX_PUBLIC__URL", format!("http://{public}"))
-            .env("PINGBOX_API__LISTEN", &api)
-            .env("PINGBOX_PINGBACK__SECRET", SECRET)
-            .env("PINGBOX_PROVIDER__BASE_URL", provider)
-            .env("PINGBOX_PROVIDER__API_KEY", pingbox::sandbox::DEFAULT_KEY)
-            .env("PINGBOX_PROVIDER__SUBMIT_INTERVAL", "0ms")
-            .env("PINGBOX_DATA__DIR", data)
-            .env("PINGBOX_LOG__FILTER", "error")
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let process = Self { child, public: format!("http://{public}"), api: format!("http://{api}") };
-        let ready = async {
-            while !http
-                .get(format!("{}/readyz", process.api))
-                .send()
-                .await
-                .is_ok_and(|reply| reply.status().is_success())
-            {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(PATIENCE, ready).await.expect("it starts");
-        process
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have been killed before.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-async fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
-}
-
-/// A provider in this process: it outlives the kills. Nobody runs its deliveries.
-async fn provider(knobs: Knobs) -> (Sandbox, String) {
-    let sandbox = Sandbox::new(Settings { knobs, ..Settings::default() }).unwrap();
-    let served = sandbox.clone();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let service = hyper_util::service::TowerToHyperService::new(served.router());
-            let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(hyper_util::rt::TokioIo::new(stream), service);
-            tokio::spawn(async move { connection.await.is_ok() });
-        }
-    });
-    (sandbox, format!("http://{address}"))
-}
 
 /// Submits tasks and waits until the provider has taken them; captcha IDs by task id.
 async fn submit(process: &Process, http: &reqwest::Client) -> HashMap<String, String> {
@@ -151,11 +77,11 @@ async fn post(http: reqwest::Client, url: String, ledger: Ledger, mut captcha_id
 async fn every_acknowledged_pingback_survives_twenty_kills() {
     let data = TempDir::new().unwrap();
     let (_, provider) = provider(never_solved()).await;
-    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+    let http = Process::start(data.path(), &provider, &[]).await.http.clone();
     let ledger = Ledger::default();
     let mut task_of = HashMap::new();
     for kill in 0..KILLS {
-        let mut process = Process::start(data.path(), &provider, &http).await;
+        let mut process = Process::start(data.path(), &provider, &[]).await;
         let submitted = submit(&process, &http).await;
         let captcha_ids: Vec<String> = submitted.values().cloned().collect();
         task_of.extend(submitted.into_iter().map(|(id, captcha_id)| (captcha_id, id)));
@@ -178,7 +104,7 @@ async fn every_acknowledged_pingback_survives_twenty_kills() {
     }
     let acknowledged = ledger.lock().unwrap().clone();
     assert!(acknowledged.len() > TASKS, "only {} acknowledged", acknowledged.len());
-    let process = Process::start(data.path(), &provider, &http).await;
+    let process = Process::start(data.path(), &provider, &[]).await;
     check_tasks(&process, &http, &acknowledged, &task_of).await;
     drop(process);
     check_parked(&data.path().join("pingbox.db"), &acknowledged, &task_of).await;
@@ -205,8 +131,7 @@ async fn check_parked(
     acknowledged: &HashMap<String, String>,
     task_of: &HashMap<String, String>,
 ) {
-    let mut database =
-        sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let mut database = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
     let rows = sqlx::query("SELECT captcha_id, code FROM pingback").fetch_all(&mut database).await.unwrap();
     let parked: HashMap<String, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(parked.len(), rows.len(), "no captcha ID is parked twice");
@@ -218,37 +143,114 @@ async fn check_parked(
     assert_eq!(check.get::<String, _>(0), "ok");
 }
 
-#[tokio::test]
-async fn a_task_that_was_being_sent_at_a_kill_is_unconfirmed_and_not_sent_again() {
-    let data = TempDir::new().unwrap();
+/// No URL is registered, so that `in.php` is the first that is called.
+const UNREGISTERED: (&str, &str) = ("PINGBOX_PINGBACK__REGISTER", "false");
+
+async fn database(data: &Path) -> SqliteConnection {
+    SqliteConnection::connect(&format!("sqlite://{}", data.join("pingbox.db").display())).await.unwrap()
+}
+
+/// The give-up time of every unconfirmed task is over.
+async fn let_time_pass(data: &Path) {
+    let sql = "UPDATE task SET due_at = 0 WHERE status = 'unconfirmed'";
+    sqlx::query(sql).execute(&mut database(data).await).await.unwrap();
+}
+
+/// What was killed in the middle of sending a task starts again: nobody knows whether it arrived, so it is
+/// sent again only after its give-up time, and once.
+async fn is_unconfirmed_then_sent_once(data: &Path) {
     let (sandbox, provider) = provider(never_solved()).await;
-    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-    let mut process = Process::start(data.path(), &provider, &http).await;
-    // Registered by now, or soon: only what is submitted is to hang.
-    let registered = async {
-        while !sandbox.requests().iter().any(|request| format!("{request:?}").contains("add_pingback")) {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, registered).await.expect("it registers");
-    sandbox.set_knobs(Knobs { hang: Share::ALWAYS, ..never_solved() });
-    let body = json!({"type": "text", "textcaptcha": "?"});
-    let submitted = http.post(format!("{}/v1/tasks", process.api)).json(&body).send().await.unwrap();
-    assert_eq!(submitted.status(), reqwest::StatusCode::CREATED);
-    let sent =
-        || sandbox.requests().iter().filter(|request| format!("{request:?}").contains("in.php")).count();
+    let mut process = Process::start(data, &provider, &[UNREGISTERED]).await;
+    let task = process.get("/v1/tasks/1?wait=2").await;
+    assert_eq!((&task["status"], &task["attempts"]), (&json!("unconfirmed"), &json!(1)), "{task}");
+    assert_eq!(submissions(&sandbox).len(), 0);
+    process.kill();
+    let_time_pass(data).await;
+    let process = Process::start(data, &provider, &[UNREGISTERED]).await;
+    let task = process.until("1", |task| task["captcha_id"].is_string()).await;
+    assert_eq!((&task["status"], &task["attempts"]), (&json!("submitted"), &json!(2)), "{task}");
+    assert_eq!((submissions(&sandbox).len(), sandbox.counters().submitted), (1, 1));
+}
+
+#[tokio::test]
+async fn a_kill_before_the_request_went_out_loses_no_task() {
+    // Its queue of connections is full: the kernel lets no further one through.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(connection) = timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        queue.push(connection.unwrap());
+    }
+    let data = TempDir::new().unwrap();
+    let mut process = Process::start(data.path(), &format!("http://{address}"), &[UNREGISTERED]).await;
+    let id = process.submit(&text_captcha()).await;
+    process.until(&id, |task| task["status"] == "submitting").await;
+    process.kill();
+    is_unconfirmed_then_sent_once(data.path()).await;
+}
+
+#[tokio::test]
+async fn a_kill_after_the_request_went_out_neither_loses_nor_repeats_it() {
+    let data = TempDir::new().unwrap();
+    let (sandbox, provider) = provider(Knobs { hang: Share::ALWAYS, ..never_solved() }).await;
+    let mut process = Process::start(data.path(), &provider, &[UNREGISTERED]).await;
+    process.submit(&text_captcha()).await;
     let arrived = async {
-        while sent() == 0 {
+        while submissions(&sandbox).is_empty() {
             tokio::task::yield_now().await;
         }
     };
     timeout(PATIENCE, arrived).await.expect("it is sent");
     process.kill();
-    sandbox.set_knobs(never_solved());
+    is_unconfirmed_then_sent_once(data.path()).await;
+}
 
-    let process = Process::start(data.path(), &provider, &http).await;
-    let path = format!("{}/v1/tasks/1?wait=2", process.api);
-    let task: Value = http.get(path).send().await.unwrap().json().await.unwrap();
-    assert_eq!((&task["status"], &task["attempts"]), (&json!("unconfirmed"), &json!(1)), "{task}");
-    assert_eq!(sent(), 1);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_between_the_reply_and_its_commit_is_healed_by_the_pingback() {
+    let data = TempDir::new().unwrap();
+    let scripted = Scripted::spawn(|seen| match seen.path.as_str() {
+        "/in.php" => Act::ReplyWhenAllowed("OK|70000000001".to_owned()),
+        _ => Act::Reply("OK".to_owned()),
+    })
+    .await;
+    let per_task = [
+        UNREGISTERED,
+        ("PINGBOX_PINGBACK__URL_MODE", "per_task"),
+        ("PINGBOX_LOG__FILTER", "warn,pingbox::dispatcher=debug"),
+    ];
+    let mut process = Process::start(data.path(), &scripted.url, &per_task).await;
+    process.submit(&text_captcha()).await;
+    scripted.until_seen("/in.php", 1).await;
+    // The reply comes while nobody can write.
+    let mut other = database(data.path()).await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    scripted.allow();
+    process.until_logged("The provider took a task");
+    process.kill();
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+
+    let process = Process::start(data.path(), &scripted.url, &per_task).await;
+    let task = process.get("/v1/tasks/1?wait=2").await;
+    assert_eq!((&task["status"], &task["captcha_id"]), (&json!("unconfirmed"), &Value::Null), "{task}");
+    let url = scripted.seen("/in.php")[0].params["pingback"].clone();
+    assert_eq!(process.pingback(&url, "70000000001", "Friday").await, StatusCode::OK);
+    let task = process.get("/v1/tasks/1").await;
+    assert_eq!((&task["status"], &task["captcha_id"]), (&json!("solved"), &json!("70000000001")), "{task}");
+    assert_eq!(scripted.seen("/in.php").len(), 1);
+}
+
+#[tokio::test]
+async fn a_kill_after_the_commit_forgets_no_captcha_id() {
+    let data = TempDir::new().unwrap();
+    let (sandbox, provider) = provider(never_solved()).await;
+    let mut process = Process::start(data.path(), &provider, &[UNREGISTERED]).await;
+    let id = process.submit(&text_captcha()).await;
+    let before = process.until(&id, |task| task["captcha_id"].is_string()).await;
+    process.kill();
+    let process = Process::start(data.path(), &provider, &[UNREGISTERED]).await;
+    let task = process.get(&format!("/v1/tasks/{id}?wait=2")).await;
+    assert_eq!((&task["status"], &task["captcha_id"]), (&json!("submitted"), &before["captcha_id"]));
+    assert_eq!(submissions(&sandbox).len(), 1);
 }
