@@ -3,6 +3,7 @@
 //! [`Sources`] holds what was given and [`KEYS`] what can be given. [`Config::load`] settles which
 //! value of each key counts, turns it into its type, checks what must fit together, and reports
 //! everything that is wrong at once. [`Sources::print`] shows the values and where they came from.
+//! [`Remote`] is for the commands that call a running server, and need no configuration.
 
 mod checks;
 mod file;
@@ -11,6 +12,7 @@ mod load;
 mod print;
 mod problem;
 mod reader;
+mod remote;
 mod sections;
 mod settings;
 mod sources;
@@ -23,6 +25,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use keys::{KEYS, Key, Kind};
 pub use problem::{ConfigErrors, Origin, Problem};
+pub use remote::{InvalidServer, Remote, ServerUrl};
 pub use sections::{
     Api, Auth, Compat, Config, Data, Database, DatabaseUrl, Log, LogFormat, Pingback, Provider, Public,
     Retention, Spend, Tls, Unconfirmed, UrlMode, Webhooks,

@@ -102,6 +102,12 @@ impl ConfigErrors {
     }
 }
 
+impl From<Problem> for ConfigErrors {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
 fn report(problems: &[Problem]) -> String {
     let count = problems.len();
     let mut text = match count {

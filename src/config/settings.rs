@@ -91,7 +91,8 @@ impl Given {
     }
 }
 
-fn without_newline(text: &str) -> &str {
+/// The text without the line break at its end, if there is one.
+pub(super) fn without_newline(text: &str) -> &str {
     let line = text.strip_suffix('\n').unwrap_or(text);
     match line.strip_suffix('\r') {
         Some(stripped) if line.len() < text.len() => stripped,

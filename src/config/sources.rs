@@ -1,5 +1,6 @@
 //! What was given, before anyone understands it: flags, environment, file.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -26,18 +27,13 @@ impl Sources {
     ///
     /// # Errors
     /// When the named file cannot be read, or a variable of ours is not UTF-8.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     pub fn from_process(
         config_flag: Option<PathBuf>,
         flags: Vec<(String, String)>,
     ) -> Result<Self, ConfigErrors> {
         let mut env = Vec::new();
         let mut problems = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            if !name.starts_with("PINGBOX_") {
-                continue;
-            }
+        for (name, value) in our_variables() {
             match value.into_string() {
                 Ok(value) => env.push((name, value)),
                 Err(_) if name.contains("__") || name == "PINGBOX_CONFIG" => {
@@ -55,6 +51,13 @@ impl Sources {
         ConfigErrors::unless_empty(problems)?;
         Ok(Self { flags, env, file })
     }
+}
+
+/// The environment variables of this process that begin with `PINGBOX_`.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+pub(super) fn our_variables() -> impl Iterator<Item = (String, OsString)> {
+    let named = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value));
+    named.filter(|(name, _)| name.starts_with("PINGBOX_"))
 }
 
 /// The configuration file to read, and who named it.
