@@ -15,6 +15,7 @@ mod owners;
 mod per_task;
 mod pingback;
 mod process;
+mod program;
 mod provider_run;
 mod reconcile;
 mod registration;

@@ -1,0 +1,129 @@
+//! The program as a process of its own: started, asked, ended.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Instant;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use crate::harness::PATIENCE;
+
+/// Of the right shape; no account has it.
+pub(crate) const KEY: &str = "1abc234de56fab7c89012d34e56fa7b8";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// Where nothing listens.
+pub(crate) const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// The program with these arguments, on free ports, with nothing of the tests' own environment.
+pub(crate) fn pingbox(data: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pingbox"));
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PINGBOX_PUBLIC__LISTEN", "127.0.0.1:0")
+        .env("PINGBOX_API__LISTEN", "127.0.0.1:0")
+        .env("PINGBOX_DATA__DIR", data)
+        .current_dir(data);
+    command
+}
+
+/// Runs a command that ends by itself.
+fn run(command: &mut Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if started.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("{command:?} does not end");
+        }
+        std::thread::yield_now();
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// Runs a command that ends by itself; exit code, standard output, standard error.
+pub(crate) fn outcome(command: &mut Command) -> (Option<i32>, String, String) {
+    let output = run(command);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// A program that runs until it is told to end, killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    lines: Receiver<String>,
+    /// What it has logged so far.
+    log: Vec<String>,
+    /// The line that says it is ready.
+    ready: Value,
+}
+
+impl Server {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || stderr.lines().try_for_each(|line| sender.send(line.unwrap())));
+        let mut server = Self { child, lines, log: Vec::new(), ready: Value::Null };
+        loop {
+            let Ok(line) = server.lines.recv_timeout(PATIENCE) else {
+                panic!("it does not start: {:#?}", server.log)
+            };
+            server.log.push(line.clone());
+            let entry: Value = line.parse().unwrap_or_default();
+            if entry["message"].as_str().is_some_and(|message| message.contains("is ready: ")) {
+                server.ready = entry;
+                return server;
+            }
+        }
+    }
+
+    pub(crate) fn url(&self, listener: &str) -> String {
+        format!("http://{}", self.ready[listener].as_str().unwrap())
+    }
+
+    /// Sends SIGTERM; the exit code, and all that was logged.
+    pub(crate) fn terminate(mut self) -> (Option<i32>, Vec<String>) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => self.log.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {:#?}", self.log),
+            }
+        }
+        (self.child.wait().unwrap().code(), std::mem::take(&mut self.log))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended before.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+pub(crate) fn http() -> reqwest::Client {
+    // The error says only that another test was first.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
+}
+
+pub(crate) async fn get(url: String) -> Value {
+    http().get(url).send().await.unwrap().json().await.unwrap()
+}
+
+/// An address that nothing listens on, at the moment.
+pub(crate) async fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+}
+
+pub(crate) fn emulation(data: &Path, knobs: &[&str]) -> Server {
+    let arguments = [&["sandbox", "--listen", "127.0.0.1:0", "--no-limits"], knobs].concat();
+    Server::start(&mut pingbox(data, &arguments))
+}
