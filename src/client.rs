@@ -1,30 +1,133 @@
 //! A client of the API, for the command line.
 
+mod bodies;
+
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use reqwest::redirect::Policy;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-/// How long a reply may take.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) use bodies::Account;
+
+use crate::model::Secret;
+
+/// How long a server may take to say whether it is ready.
+const READY_DEADLINE: Duration = Duration::from_secs(5);
+/// How long any other reply may take. The server may have to ask the provider, and gives it 30 s.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running server.
 pub(crate) struct Client {
     http: reqwest::Client,
     server: String,
+    token: Option<Secret>,
+}
+
+/// What the server said.
+pub(crate) struct Told<T> {
+    /// As it came.
+    pub(crate) json: String,
+    pub(crate) body: T,
+}
+
+/// RFC 9457
+#[derive(Deserialize)]
+struct Problem {
+    detail: String,
 }
 
 impl Client {
-    /// A client of the server at this address, such as `http://127.0.0.1:8081`.
-    pub(crate) fn new(server: &str) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(DEADLINE).no_proxy().build()?;
-        Ok(Self { http, server: server.trim_end_matches('/').to_owned() })
+    /// A client of the server at this address, such as `http://127.0.0.1:8081`, which may want a token.
+    pub(crate) fn new(server: &str, token: Option<Secret>) -> anyhow::Result<Self> {
+        // A redirected request would lose its token, or its method.
+        let http =
+            reqwest::Client::builder().timeout(DEADLINE).redirect(Policy::none()).no_proxy().build()?;
+        Ok(Self { http, server: server.trim_end_matches('/').to_owned(), token })
     }
 
     /// Whether the server is ready, and what it says of itself.
     pub(crate) async fn readiness(&self) -> anyhow::Result<(bool, String)> {
-        let reply = self.http.get(format!("{}/readyz", self.server)).send().await;
-        let reply = reply.with_context(|| format!("no pingbox answers at {}", self.server))?;
+        let request = self.http.get(format!("{}/readyz", self.server)).timeout(READY_DEADLINE);
+        let reply = request.send().await.with_context(|| format!("no pingbox answers at {}", self.server))?;
         let is_ready = reply.status().is_success();
         Ok((is_ready, reply.text().await?))
+    }
+
+    /// The account at the provider.
+    pub(crate) async fn account(&self) -> anyhow::Result<Told<Account>> {
+        self.ask(self.request(Method::GET, "/v1/account")).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.server));
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        }
+    }
+
+    /// The reply to a request that the server has granted.
+    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<Told<T>> {
+        let (status, json) = self.send(request).await?;
+        if status.is_success() { self.understand(status, json) } else { Err(self.refusal(status, &json)) }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> anyhow::Result<(StatusCode, String)> {
+        let reply = request.send().await.map_err(|error| self.silence(&error))?;
+        let status = reply.status();
+        let text = reply.text().await.map_err(|error| self.silence(&error))?;
+        Ok((status, text))
+    }
+
+    fn understand<T: DeserializeOwned>(&self, status: StatusCode, json: String) -> anyhow::Result<Told<T>> {
+        match serde_json::from_str(&json) {
+            Ok(body) => Ok(Told { json, body }),
+            Err(_) => Err(self.nonsense(status)),
+        }
+    }
+
+    /// Why there is no reply.
+    fn silence(&self, error: &reqwest::Error) -> anyhow::Error {
+        let server = &self.server;
+        if error.is_timeout() {
+            return anyhow!("{server} does not answer within {} s", DEADLINE.as_secs());
+        }
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        if error.is_connect() {
+            anyhow!(
+                "no pingbox answers at {server} ({cause}): start it, or set PINGBOX_SERVER to where it is"
+            )
+        } else {
+            anyhow!("the reply of {server} broke off ({cause}): try again")
+        }
+    }
+
+    /// Why the server does not do it, and what helps.
+    fn refusal(&self, status: StatusCode, json: &str) -> anyhow::Error {
+        let server = &self.server;
+        let Ok(Problem { detail }) = serde_json::from_str(json) else { return self.nonsense(status) };
+        match (status, &self.token) {
+            (StatusCode::UNAUTHORIZED, None) => anyhow!(
+                "{server} wants a token: set PINGBOX_TOKEN, or PINGBOX_TOKEN_FILE to a file with it; the first \
+                 one is in the file api-token in the server's data.dir"
+            ),
+            (StatusCode::UNAUTHORIZED, Some(_)) => anyhow!(
+                "{server} does not know this token: set PINGBOX_TOKEN, or PINGBOX_TOKEN_FILE, to one that it \
+                 knows"
+            ),
+            (StatusCode::FORBIDDEN, Some(_)) => anyhow!("{detail}: set PINGBOX_TOKEN to one that has it"),
+            _ => anyhow!("{detail}"),
+        }
+    }
+
+    fn nonsense(&self, status: StatusCode) -> anyhow::Error {
+        let server = &self.server;
+        anyhow!("{server} answers {status}, but not as pingbox does: set PINGBOX_SERVER to its api listener")
     }
 }

@@ -29,7 +29,7 @@ impl HealthcheckArgs {
             let config = Config::load(&self.settings.into_sources()?, true)?;
             format!("http://{}", config::reachable(config.api.listen))
         };
-        let (is_ready, state) = Client::new(&server)?.readiness().await?;
+        let (is_ready, state) = Client::new(&server, None)?.readiness().await?;
         print(&format!("{state}\n"))?;
         Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

@@ -1,7 +1,9 @@
 //! The command line: its words, and one file per command.
 
+mod balance;
 mod config;
 mod healthcheck;
+mod remote;
 mod sandbox;
 mod serve;
 mod settings;
@@ -16,6 +18,7 @@ pub use config::ConfigCommand;
 pub use sandbox::SandboxArgs;
 pub use settings::SettingsArgs;
 
+use self::balance::BalanceArgs;
 use self::healthcheck::HealthcheckArgs;
 use self::sandbox::SandboxCommand;
 use self::serve::ServeArgs;
@@ -35,6 +38,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Run the emulated provider alone, to test clients without spending money
     Sandbox(SandboxCommand),
+    /// Show what is on the account, and what was spent today
+    Balance(BalanceArgs),
     /// Show, check or begin a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -68,6 +73,7 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run().await,
             Command::Sandbox(sandbox) => sandbox.run().await,
+            Command::Balance(balance) => balance.run().await,
             Command::Config(config) => config.run().map(|()| ExitCode::SUCCESS),
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }

@@ -6,6 +6,7 @@ mod access;
 mod backoff;
 mod bad_input;
 mod cli;
+mod cli_client;
 mod crash;
 mod dispatch;
 mod faults;

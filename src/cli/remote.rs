@@ -1,0 +1,38 @@
+//! What every command that calls a running server takes.
+
+use clap::Args;
+
+use super::print;
+use crate::app;
+use crate::client::{Client, Told};
+use crate::config::{Remote, ServerUrl};
+
+/// Which server, and in which form it is quoted. The token is not here: other users of a machine see
+/// arguments.
+#[derive(Args, Debug)]
+pub(super) struct RemoteArgs {
+    #[arg(long, value_name = "URL", global = true, help = SERVER_HELP)]
+    server: Option<ServerUrl>,
+    /// Print the server's JSON as it came
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+const SERVER_HELP: &str = "The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]";
+
+/// Where the token comes from, for `--help`.
+pub(super) const TOKEN_HELP: &str =
+    "The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.";
+
+impl RemoteArgs {
+    pub(super) fn connect(&self) -> anyhow::Result<Client> {
+        app::use_ring();
+        let Remote { server, token } = Remote::from_process(self.server.clone())?;
+        Client::new(server.as_str(), token)
+    }
+
+    /// Prints what the server said, as it came or in words.
+    pub(super) fn print<T>(&self, told: &Told<T>, in_words: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        if self.json { print(&format!("{}\n", told.json.trim_end())) } else { print(&in_words(&told.body)) }
+    }
+}

@@ -1,0 +1,172 @@
+//! The commands that call a running server: what they print, and their exit codes.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use crate::harness::PATIENCE;
+use crate::program::{NOWHERE, Server, TOKEN, get, http, outcome, pingbox};
+
+const WRONG_TOKEN: &str = "fedcba9876543210fedcba9876543210";
+
+/// One line for each command that asks the server one thing.
+const LINES: [&[&str]; 1] = [&["balance"]];
+
+/// A service with the emulated provider, called by the program.
+struct Served {
+    server: Server,
+    data: TempDir,
+}
+
+impl Served {
+    fn start(knobs: &[&str], environment: &[(&str, &str)]) -> Self {
+        let data = TempDir::new().unwrap();
+        let line = [&["serve", "--sandbox", "--delay", "0", "--no-limits"], knobs].concat();
+        let server = Server::start(pingbox(data.path(), &line).envs(environment.iter().copied()));
+        Self { server, data }
+    }
+
+    fn command(&self, line: &[&str]) -> Command {
+        let mut command = pingbox(self.data.path(), line);
+        command.env("PINGBOX_SERVER", self.server.url("api"));
+        command
+    }
+
+    /// Exit code, standard output, standard error.
+    fn outcome(&self, line: &[&str]) -> (Option<i32>, String, String) {
+        outcome(&mut self.command(line))
+    }
+
+    /// The account once its registration is in this state.
+    async fn until_registration_is(&self, state: &str) -> Value {
+        let poll = async {
+            loop {
+                let account = get(self.server.url("api") + "/v1/account").await;
+                if account["registration"]["state"] == state {
+                    return account;
+                }
+            }
+        };
+        timeout(PATIENCE, poll).await.expect("it comes to that")
+    }
+}
+
+fn help(line: &[&str]) -> String {
+    let (code, text, _) = outcome(&mut pingbox(Path::new("."), &[line, &["--help"]].concat()));
+    assert_eq!(code, Some(0));
+    text
+}
+
+#[test]
+fn the_balance_comes_with_its_time_the_days_spending_and_the_limit() {
+    let served = Served::start(&["--balance", "12.5"], &[("PINGBOX_SPEND__DAILY_LIMIT", "3")]);
+    let (code, text, explanation) = served.outcome(&["balance"]);
+    assert_eq!(code, Some(0), "{explanation}");
+    let lines: Vec<_> = text.lines().map(|line| line.split_once("  ").unwrap()).collect();
+    let [("balance", balance), ("as of", at), ("spent today", today), ("daily limit", limit)] = lines[..]
+    else {
+        panic!("{text}")
+    };
+    assert_eq!((balance.trim(), today.trim(), limit.trim()), ("12.5", "0", "3"));
+    assert!(at.trim().starts_with("20") && at.ends_with('Z'), "{at}");
+}
+
+#[test]
+fn a_balance_that_is_not_known_fails() {
+    let served = Served::start(&["--result-code", "ERROR: 1003"], &[]);
+    let (code, text, _) = served.outcome(&["balance"]);
+    assert_eq!(code, Some(1));
+    assert!(text.starts_with("balance      not known") && text.contains("pingbox doctor"), "{text}");
+}
+
+#[tokio::test]
+async fn json_is_printed_as_it_came() {
+    let served = Served::start(&[], &[]);
+    served.until_registration_is("registered").await;
+    for (line, path) in [(&["balance", "--json"][..], "/v1/account")] {
+        let url = served.server.url("api") + path;
+        let came = http().get(&url).send().await.unwrap().text().await.unwrap();
+        let (code, printed, explanation) = served.outcome(line);
+        assert_eq!(code, Some(0), "{explanation}");
+        assert_eq!(printed, came + "\n");
+    }
+}
+
+#[test]
+fn a_token_is_taken_from_the_environment_and_a_wrong_one_is_not_shown() {
+    let served = Served::start(&[], &[("PINGBOX_API__TOKEN", TOKEN)]);
+    let file = served.data.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    for (variable, value) in [("PINGBOX_TOKEN", TOKEN), ("PINGBOX_TOKEN_FILE", file.to_str().unwrap())] {
+        let (code, _, explanation) = outcome(served.command(&["balance"]).env(variable, value));
+        assert_eq!(code, Some(0), "{explanation}");
+    }
+    for line in LINES {
+        let (code, text, explanation) = outcome(served.command(line).env("PINGBOX_TOKEN", WRONG_TOKEN));
+        assert_eq!(code, Some(1), "{line:?}");
+        assert!(explanation.contains("does not know this token: set PINGBOX_TOKEN"), "{explanation}");
+        assert!(!(text + &explanation).contains(WRONG_TOKEN), "{line:?}");
+        let (code, _, explanation) = served.outcome(line);
+        assert_eq!(code, Some(1), "{line:?}");
+        assert!(explanation.contains("wants a token: set PINGBOX_TOKEN"), "{explanation}");
+        assert_eq!(explanation.lines().count(), 1, "{explanation}");
+    }
+}
+
+#[test]
+fn without_a_server_each_command_says_where_it_looked() {
+    let data = TempDir::new().unwrap();
+    for line in LINES {
+        let (code, text, explanation) = outcome(pingbox(data.path(), line).env("PINGBOX_SERVER", NOWHERE));
+        assert_eq!((code, text.as_str()), (Some(1), ""), "{line:?}");
+        assert!(explanation.contains(NOWHERE) && explanation.contains("PINGBOX_SERVER"), "{explanation}");
+        assert_eq!(explanation.lines().count(), 1, "{explanation}");
+    }
+}
+
+#[test]
+fn the_flag_goes_before_the_environment() {
+    let served = Served::start(&[], &[]);
+    let line = ["balance", "--server", NOWHERE];
+    let (code, _, explanation) = served.outcome(&line);
+    assert_eq!(code, Some(1));
+    assert!(explanation.contains(NOWHERE), "{explanation}");
+}
+
+#[test]
+fn what_answers_without_being_the_api_is_told_apart() {
+    let served = Served::start(&[], &[]);
+    for line in LINES {
+        let public = served.server.url("public");
+        let (code, _, explanation) = outcome(served.command(line).env("PINGBOX_SERVER", &public));
+        assert_eq!(code, Some(1));
+        assert!(explanation.contains(&public) && explanation.contains("api listener"), "{explanation}");
+    }
+}
+
+#[test]
+fn a_client_line_that_makes_no_sense_exits_with_2() {
+    let data = TempDir::new().unwrap();
+    for line in [&["balance", "--server", "127.0.0.1:8081"][..], &["balance", "--token", TOKEN]] {
+        assert_eq!(outcome(&mut pingbox(data.path(), line)).0, Some(2), "{line:?}");
+    }
+}
+
+#[test]
+fn help_of_balance() {
+    insta::assert_snapshot!(help(&["balance"]), @r"
+    Show what is on the account, and what was spent today
+
+    Usage: pingbox balance [OPTIONS]
+
+    Options:
+          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --json          Print the server's JSON as it came
+      -h, --help          Print help
+
+    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
+    ");
+}
