@@ -9,10 +9,11 @@ use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
-pub(crate) use bodies::Account;
+pub(crate) use bodies::{Account, Report, ReportStatus};
 
-use crate::model::Secret;
+use crate::model::{Secret, TaskId, Verdict};
 
 /// How long a server may take to say whether it is ready.
 const READY_DEADLINE: Duration = Duration::from_secs(5);
@@ -59,6 +60,12 @@ impl Client {
     /// The account at the provider.
     pub(crate) async fn account(&self) -> anyhow::Result<Told<Account>> {
         self.ask(self.request(Method::GET, "/v1/account")).await
+    }
+
+    /// Reports on the answer to a task, and waits a few seconds for the provider's word.
+    pub(crate) async fn report(&self, id: TaskId, verdict: Verdict) -> anyhow::Result<Told<Report>> {
+        let request = self.request(Method::POST, &format!("/v1/tasks/{id}/report"));
+        self.ask(request.json(&json!({ "verdict": verdict }))).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

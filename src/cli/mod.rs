@@ -4,6 +4,7 @@ mod balance;
 mod config;
 mod healthcheck;
 mod remote;
+mod report;
 mod sandbox;
 mod serve;
 mod settings;
@@ -20,8 +21,12 @@ pub use settings::SettingsArgs;
 
 use self::balance::BalanceArgs;
 use self::healthcheck::HealthcheckArgs;
+use self::report::ReportArgs;
 use self::sandbox::SandboxCommand;
 use self::serve::ServeArgs;
+
+/// The exit code for what was asked for, but not ready in time.
+const NOT_READY: u8 = 3;
 
 /// A self-hosted pingback receiver for the SolveCaptcha API: every answer is on disk before the
 /// provider hears 200, and every caller that waits for it is woken at once.
@@ -38,6 +43,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Run the emulated provider alone, to test clients without spending money
     Sandbox(SandboxCommand),
+    /// Tell the provider whether an answer was right
+    Report(ReportArgs),
     /// Show what is on the account, and what was spent today
     Balance(BalanceArgs),
     /// Show, check or begin a configuration
@@ -73,6 +80,7 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run().await,
             Command::Sandbox(sandbox) => sandbox.run().await,
+            Command::Report(report) => report.run().await,
             Command::Balance(balance) => balance.run().await,
             Command::Config(config) => config.run().map(|()| ExitCode::SUCCESS),
             Command::Healthcheck(healthcheck) => healthcheck.run().await,

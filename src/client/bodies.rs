@@ -15,3 +15,20 @@ pub(crate) struct Spend {
     pub(crate) today: String,
     pub(crate) daily_limit: Option<String>,
 }
+
+/// `/v1/tasks/{id}/report`
+#[derive(Debug, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) status: ReportStatus,
+    /// The provider's word.
+    pub(crate) reply: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ReportStatus {
+    Queued,
+    Recorded,
+    Refused,
+    Expired,
+}

@@ -3,17 +3,18 @@
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, reply, text_captcha};
 use crate::program::{NOWHERE, Server, TOKEN, get, http, outcome, pingbox};
 
 const WRONG_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 
 /// One line for each command that asks the server one thing.
-const LINES: [&[&str]; 1] = [&["balance"]];
+const LINES: [&[&str]; 2] = [&["balance"], &["report", "1", "bad"]];
 
 /// A service with the emulated provider, called by the program.
 struct Served {
@@ -40,6 +41,11 @@ impl Served {
         outcome(&mut self.command(line))
     }
 
+    async fn turn(&self, knobs: Value) {
+        let (status, reply) = reply(http().post(self.server.emulation() + "/sandbox").json(&knobs)).await;
+        assert_eq!(status, StatusCode::OK, "{reply}");
+    }
+
     /// The account once its registration is in this state.
     async fn until_registration_is(&self, state: &str) -> Value {
         let poll = async {
@@ -51,6 +57,14 @@ impl Served {
             }
         };
         timeout(PATIENCE, poll).await.expect("it comes to that")
+    }
+
+    /// The id of a task that is solved.
+    async fn solved(&self) -> String {
+        let request = http().post(self.server.url("api") + "/v1/tasks?wait=15").json(&text_captcha());
+        let (_, task) = reply(request).await;
+        assert_eq!(task["status"], "solved", "{task}");
+        task["id"].as_str().unwrap().to_owned()
     }
 }
 
@@ -93,6 +107,40 @@ async fn json_is_printed_as_it_came() {
         assert_eq!(code, Some(0), "{explanation}");
         assert_eq!(printed, came + "\n");
     }
+}
+
+#[tokio::test]
+async fn a_report_is_recorded_once() {
+    let served = Served::start(&[], &[]);
+    let id = served.solved().await;
+    let (code, text, _) = served.outcome(&["report", &id, "bad"]);
+    assert_eq!((code, text.as_str()), (Some(0), "recorded: OK_REPORT_RECORDED\n"));
+    let (code, json, _) = served.outcome(&["report", &id, "bad", "--json"]);
+    let report: Value = json.parse().unwrap();
+    assert_eq!((code, &report["status"]), (Some(0), &json!("recorded")));
+    let (code, _, explanation) = served.outcome(&["report", &id, "good"]);
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(explanation, @"pingbox: the task was reported as bad before: there is one report for each task");
+}
+
+#[tokio::test]
+async fn a_report_that_the_provider_refuses_fails_with_its_word() {
+    let served = Served::start(&[], &[]);
+    let id = served.solved().await;
+    served.turn(json!({"result_code": "REPORT_NOT_RECORDED"})).await;
+    let (code, text, _) = served.outcome(&["report", &id, "bad"]);
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(text, @"refused: REPORT_NOT_RECORDED: the report was not recorded: it came too late, or the account complains too often");
+}
+
+#[tokio::test]
+async fn a_report_that_waits_to_be_sent_exits_with_3() {
+    let served = Served::start(&[], &[]);
+    let id = served.solved().await;
+    served.turn(json!({"result_code": "ERROR: 1003"})).await;
+    let (code, text, _) = served.outcome(&["report", &id, "good"]);
+    assert_eq!(code, Some(3));
+    insta::assert_snapshot!(text, @"queued: the server sends it as soon as the provider takes it");
 }
 
 #[test]
@@ -150,7 +198,13 @@ fn what_answers_without_being_the_api_is_told_apart() {
 #[test]
 fn a_client_line_that_makes_no_sense_exits_with_2() {
     let data = TempDir::new().unwrap();
-    for line in [&["balance", "--server", "127.0.0.1:8081"][..], &["balance", "--token", TOKEN]] {
+    for line in [
+        &["report", "first", "bad"][..],
+        &["report", "1", "ugly"],
+        &["report", "1"],
+        &["balance", "--server", "127.0.0.1:8081"],
+        &["balance", "--token", TOKEN],
+    ] {
         assert_eq!(outcome(&mut pingbox(data.path(), line)).0, Some(2), "{line:?}");
     }
 }
@@ -161,6 +215,26 @@ fn help_of_balance() {
     Show what is on the account, and what was spent today
 
     Usage: pingbox balance [OPTIONS]
+
+    Options:
+          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --json          Print the server's JSON as it came
+      -h, --help          Print help
+
+    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
+    ");
+}
+
+#[test]
+fn help_of_report() {
+    insta::assert_snapshot!(help(&["report"]), @r"
+    Tell the provider whether an answer was right
+
+    Usage: pingbox report [OPTIONS] <ID> <VERDICT>
+
+    Arguments:
+      <ID>       The task's id
+      <VERDICT>  Whether its answer was wrong or right [possible values: bad, good]
 
     Options:
           --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]

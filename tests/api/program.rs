@@ -85,6 +85,13 @@ impl Server {
         format!("http://{}", self.ready[listener].as_str().unwrap())
     }
 
+    /// Where the emulated provider of `serve --sandbox` listens.
+    pub(crate) fn emulation(&self) -> String {
+        let entries = self.log.iter().filter_map(|line| line.parse::<Value>().ok());
+        let mut urls = entries.filter_map(|entry| entry["base_url"].as_str().map(str::to_owned));
+        urls.next().expect("it is named in the log").trim_end_matches('/').to_owned()
+    }
+
     /// Sends SIGTERM; the exit code, and all that was logged.
     pub(crate) fn terminate(mut self) -> (Option<i32>, Vec<String>) {
         let pid = rustix::process::Pid::from_child(&self.child);
