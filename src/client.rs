@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-pub(crate) use bodies::{Account, Report, ReportStatus};
+pub(crate) use bodies::{Account, NamedPingback, PingbackList, Report, ReportStatus, Rotated, Rotation};
 
 use crate::model::{Secret, TaskId, Verdict};
 
@@ -37,6 +37,7 @@ pub(crate) struct Told<T> {
 /// RFC 9457
 #[derive(Deserialize)]
 struct Problem {
+    code: String,
     detail: String,
 }
 
@@ -66,6 +67,31 @@ impl Client {
     pub(crate) async fn report(&self, id: TaskId, verdict: Verdict) -> anyhow::Result<Told<Report>> {
         let request = self.request(Method::POST, &format!("/v1/tasks/{id}/report"));
         self.ask(request.json(&json!({ "verdict": verdict }))).await
+    }
+
+    /// The pingback URLs that the provider knows.
+    pub(crate) async fn pingbacks(&self) -> anyhow::Result<Told<PingbackList>> {
+        self.ask(self.request(Method::GET, "/v1/pingbacks")).await
+    }
+
+    /// Adds a pingback URL for others.
+    pub(crate) async fn add_pingback(&self, url: &str) -> anyhow::Result<Told<NamedPingback>> {
+        self.ask(self.request(Method::POST, "/v1/pingbacks").json(&json!({ "url": url }))).await
+    }
+
+    /// Deletes a pingback URL; one that was not added there only with `force`.
+    pub(crate) async fn delete_pingback(
+        &self,
+        url: &str,
+        force: bool,
+    ) -> anyhow::Result<Told<NamedPingback>> {
+        let query = [("url", url), ("force", if force { "true" } else { "false" })];
+        self.ask(self.request(Method::DELETE, "/v1/pingbacks").query(&query)).await
+    }
+
+    /// Changes the secret of the server's own pingback URL.
+    pub(crate) async fn rotate_pingback(&self) -> anyhow::Result<Told<Rotated>> {
+        self.ask(self.request(Method::POST, "/v1/pingbacks/rotate")).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -118,7 +144,7 @@ impl Client {
     /// Why the server does not do it, and what helps.
     fn refusal(&self, status: StatusCode, json: &str) -> anyhow::Error {
         let server = &self.server;
-        let Ok(Problem { detail }) = serde_json::from_str(json) else { return self.nonsense(status) };
+        let Ok(Problem { code, detail }) = serde_json::from_str(json) else { return self.nonsense(status) };
         match (status, &self.token) {
             (StatusCode::UNAUTHORIZED, None) => anyhow!(
                 "{server} wants a token: set PINGBOX_TOKEN, or PINGBOX_TOKEN_FILE to a file with it; the first \
@@ -129,6 +155,7 @@ impl Client {
                  knows"
             ),
             (StatusCode::FORBIDDEN, Some(_)) => anyhow!("{detail}: set PINGBOX_TOKEN to one that has it"),
+            _ if code == "force_needed" => anyhow!("{}", detail.replace("force=true", "--force")),
             _ => anyhow!("{detail}"),
         }
     }

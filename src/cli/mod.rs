@@ -3,6 +3,7 @@
 mod balance;
 mod config;
 mod healthcheck;
+mod pingback;
 mod remote;
 mod report;
 mod sandbox;
@@ -21,6 +22,7 @@ pub use settings::SettingsArgs;
 
 use self::balance::BalanceArgs;
 use self::healthcheck::HealthcheckArgs;
+use self::pingback::PingbackArgs;
 use self::report::ReportArgs;
 use self::sandbox::SandboxCommand;
 use self::serve::ServeArgs;
@@ -47,6 +49,8 @@ enum Command {
     Report(ReportArgs),
     /// Show what is on the account, and what was spent today
     Balance(BalanceArgs),
+    /// List, add, delete or change the pingback URLs that the provider knows
+    Pingback(PingbackArgs),
     /// Show, check or begin a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -82,6 +86,7 @@ impl Cli {
             Command::Sandbox(sandbox) => sandbox.run().await,
             Command::Report(report) => report.run().await,
             Command::Balance(balance) => balance.run().await,
+            Command::Pingback(pingback) => pingback.run().await,
             Command::Config(config) => config.run().map(|()| ExitCode::SUCCESS),
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }

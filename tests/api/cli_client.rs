@@ -3,18 +3,20 @@
 use std::path::Path;
 use std::process::Command;
 
+use pingbox::sandbox::DEFAULT_KEY;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, reply, text_captcha};
+use crate::harness::{PATIENCE, SECRET, reply, text_captcha};
 use crate::program::{NOWHERE, Server, TOKEN, get, http, outcome, pingbox};
 
 const WRONG_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 
 /// One line for each command that asks the server one thing.
-const LINES: [&[&str]; 2] = [&["balance"], &["report", "1", "bad"]];
+const LINES: [&[&str]; 4] =
+    [&["balance"], &["report", "1", "bad"], &["pingback", "list"], &["pingback", "rotate"]];
 
 /// A service with the emulated provider, called by the program.
 struct Served {
@@ -100,7 +102,11 @@ fn a_balance_that_is_not_known_fails() {
 async fn json_is_printed_as_it_came() {
     let served = Served::start(&[], &[]);
     served.until_registration_is("registered").await;
-    for (line, path) in [(&["balance", "--json"][..], "/v1/account")] {
+    for (line, path) in [
+        (&["balance", "--json"][..], "/v1/account"),
+        (&["pingback", "list", "--json"], "/v1/pingbacks"),
+        (&["pingback", "--json", "list"], "/v1/pingbacks"),
+    ] {
         let url = served.server.url("api") + path;
         let came = http().get(&url).send().await.unwrap().text().await.unwrap();
         let (code, printed, explanation) = served.outcome(line);
@@ -143,6 +149,58 @@ async fn a_report_that_waits_to_be_sent_exits_with_3() {
     insta::assert_snapshot!(text, @"queued: the server sends it as soon as the provider takes it");
 }
 
+#[tokio::test]
+async fn pingback_urls_are_listed_added_and_deleted() {
+    let served = Served::start(&[], &[]);
+    let url = served.until_registration_is("registered").await["registration"]["url"].clone();
+    let ours = format!("{}  pingbox's own\n", url.as_str().unwrap());
+    let (code, text, _) = served.outcome(&["pingback", "add", "http://127.0.0.1/mine"]);
+    assert_eq!((code, text.as_str()), (Some(0), "added http://127.0.0.1/mine\n"));
+    let add = format!(
+        "{}/res.php?key={}&action=add_pingback&addr=http://127.0.0.1/theirs",
+        served.server.emulation(),
+        DEFAULT_KEY
+    );
+    http().get(add).send().await.unwrap();
+    let (_, list, _) = served.outcome(&["pingback", "list"]);
+    let others = "http://127.0.0.1/mine  added with pingbox\nhttp://127.0.0.1/theirs  added by others\n";
+    assert_eq!(list, ours.clone() + others);
+
+    let (code, text, _) = served.outcome(&["pingback", "del", "http://127.0.0.1/mine"]);
+    assert_eq!((code, text.as_str()), (Some(0), "deleted http://127.0.0.1/mine\n"));
+    let theirs = ["pingback", "del", "http://127.0.0.1/theirs"];
+    let (code, _, explanation) = served.outcome(&theirs);
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(explanation, @"pingbox: pingbox did not add this URL: add --force to delete it all the same");
+    assert_eq!(served.outcome(&[&theirs[..], &["--force"]].concat()).0, Some(0));
+    assert_eq!(served.outcome(&["pingback", "list"]).1, ours);
+}
+
+#[test]
+fn a_pingback_url_that_the_provider_refuses_is_explained() {
+    let served = Served::start(&[], &[]);
+    let (code, _, explanation) = served.outcome(&["pingback", "add", "https://192.0.2.9/answers"]);
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(explanation, @"pingbox: the provider refuses this with ERROR_IP_ADDRES: the request must come from the address that public.url points to: run pingbox behind that address, or add the URL once from there");
+}
+
+#[tokio::test]
+async fn a_rotation_is_begun() {
+    let served = Served::start(&[], &[]);
+    served.until_registration_is("registered").await;
+    let (code, text, explanation) = served.outcome(&["pingback", "rotate"]);
+    assert_eq!(code, Some(0), "{explanation}");
+    insta::assert_snapshot!(text, @"the new URL is used as soon as the provider knows it; the old one stays valid until its tasks are done");
+}
+
+#[test]
+fn a_secret_that_is_configured_is_not_rotated() {
+    let served = Served::start(&[], &[("PINGBOX_PINGBACK__SECRET", SECRET)]);
+    let (code, _, explanation) = served.outcome(&["pingback", "rotate"]);
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(explanation, @"pingbox: pingback.secret is set in the configuration: change it there and start again; the old one stays valid until its tasks are done");
+}
+
 #[test]
 fn a_token_is_taken_from_the_environment_and_a_wrong_one_is_not_shown() {
     let served = Served::start(&[], &[("PINGBOX_API__TOKEN", TOKEN)]);
@@ -178,7 +236,7 @@ fn without_a_server_each_command_says_where_it_looked() {
 #[test]
 fn the_flag_goes_before_the_environment() {
     let served = Served::start(&[], &[]);
-    let line = ["balance", "--server", NOWHERE];
+    let line = ["pingback", "list", "--server", NOWHERE];
     let (code, _, explanation) = served.outcome(&line);
     assert_eq!(code, Some(1));
     assert!(explanation.contains(NOWHERE), "{explanation}");
@@ -202,6 +260,8 @@ fn a_client_line_that_makes_no_sense_exits_with_2() {
         &["report", "first", "bad"][..],
         &["report", "1", "ugly"],
         &["report", "1"],
+        &["pingback"],
+        &["pingback", "add"],
         &["balance", "--server", "127.0.0.1:8081"],
         &["balance", "--token", TOKEN],
     ] {
@@ -242,5 +302,75 @@ fn help_of_report() {
       -h, --help          Print help
 
     The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
+    ");
+}
+
+#[test]
+fn help_of_pingback() {
+    insta::assert_snapshot!(help(&["pingback"]), @r"
+    List, add, delete or change the pingback URLs that the provider knows
+
+    Usage: pingbox pingback [OPTIONS] <COMMAND>
+
+    Commands:
+      list    List the URLs that the provider knows
+      add     Add a URL for programs other than pingbox
+      del     Delete a URL
+      rotate  Give pingbox's own URL another secret; the old one stays valid until its tasks are done
+      help    Print this message or the help of the given subcommand(s)
+
+    Options:
+          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --json          Print the server's JSON as it came
+      -h, --help          Print help
+
+    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
+    ");
+    insta::assert_snapshot!(help(&["pingback", "list"]), @r"
+    List the URLs that the provider knows
+
+    Usage: pingbox pingback list [OPTIONS]
+
+    Options:
+          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --json          Print the server's JSON as it came
+      -h, --help          Print help
+    ");
+    insta::assert_snapshot!(help(&["pingback", "add"]), @r"
+    Add a URL for programs other than pingbox
+
+    Usage: pingbox pingback add [OPTIONS] <URL>
+
+    Arguments:
+      <URL>  The URL
+
+    Options:
+          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --json          Print the server's JSON as it came
+      -h, --help          Print help
+    ");
+    insta::assert_snapshot!(help(&["pingback", "del"]), @r"
+    Delete a URL
+
+    Usage: pingbox pingback del [OPTIONS] <URL>
+
+    Arguments:
+      <URL>  The URL as the list has it, or all
+
+    Options:
+          --force         Also if it was not added with pingbox, or is pingbox's own
+          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --json          Print the server's JSON as it came
+      -h, --help          Print help
+    ");
+    insta::assert_snapshot!(help(&["pingback", "rotate"]), @r"
+    Give pingbox's own URL another secret; the old one stays valid until its tasks are done
+
+    Usage: pingbox pingback rotate [OPTIONS]
+
+    Options:
+          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --json          Print the server's JSON as it came
+      -h, --help          Print help
     ");
 }
