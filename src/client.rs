@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-pub(crate) use bodies::{Account, NamedPingback, PingbackList, Report, ReportStatus, Rotated, Rotation};
+pub(crate) use bodies::{
+    Account, Health, NamedPingback, PingbackList, Report, ReportStatus, Rotated, Rotation,
+};
 
 use crate::model::{Secret, TaskId, Verdict};
 
@@ -58,9 +60,20 @@ impl Client {
         Ok((is_ready, reply.text().await?))
     }
 
+    /// What the server says of itself, ready or not.
+    pub(crate) async fn health(&self) -> anyhow::Result<Told<Health>> {
+        let (status, json) = self.send(self.request(Method::GET, "/readyz")).await?;
+        self.understand(status, json)
+    }
+
     /// The account at the provider.
     pub(crate) async fn account(&self) -> anyhow::Result<Told<Account>> {
         self.ask(self.request(Method::GET, "/v1/account")).await
+    }
+
+    /// An operator has acted: sending is tried again.
+    pub(crate) async fn resume(&self) -> anyhow::Result<Told<Account>> {
+        self.ask(self.request(Method::POST, "/v1/account/resume")).await
     }
 
     /// Reports on the answer to a task, and waits a few seconds for the provider's word.

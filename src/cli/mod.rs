@@ -2,6 +2,7 @@
 
 mod balance;
 mod config;
+mod doctor;
 mod healthcheck;
 mod pingback;
 mod remote;
@@ -21,6 +22,7 @@ pub use sandbox::SandboxArgs;
 pub use settings::SettingsArgs;
 
 use self::balance::BalanceArgs;
+use self::doctor::DoctorArgs;
 use self::healthcheck::HealthcheckArgs;
 use self::pingback::PingbackArgs;
 use self::report::ReportArgs;
@@ -51,6 +53,8 @@ enum Command {
     Balance(BalanceArgs),
     /// List, add, delete or change the pingback URLs that the provider knows
     Pingback(PingbackArgs),
+    /// Find out what keeps a running server from its work, and what helps
+    Doctor(DoctorArgs),
     /// Show, check or begin a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -87,6 +91,7 @@ impl Cli {
             Command::Report(report) => report.run().await,
             Command::Balance(balance) => balance.run().await,
             Command::Pingback(pingback) => pingback.run().await,
+            Command::Doctor(doctor) => doctor.run().await,
             Command::Config(config) => config.run().map(|()| ExitCode::SUCCESS),
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }

@@ -2,18 +2,92 @@
 
 use serde::Deserialize;
 
+use crate::model::Cause;
+
+/// `/readyz`
+#[derive(Debug, Deserialize)]
+pub(crate) struct Health {
+    pub(crate) draining: bool,
+    /// `ok`, or what is wrong with it.
+    pub(crate) database: String,
+}
+
 /// `/v1/account`
 #[derive(Debug, Deserialize)]
 pub(crate) struct Account {
     pub(crate) balance: Option<String>,
     pub(crate) balance_at: Option<String>,
     pub(crate) spend: Spend,
+    pub(crate) credit: Credit,
+    pub(crate) backoff: Backoff,
+    pub(crate) registration: Registration,
+    /// Why queued tasks wait, if they do.
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Spend {
     pub(crate) today: String,
     pub(crate) daily_limit: Option<String>,
+}
+
+/// Calls of `res.php`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Credit {
+    pub(crate) left: u32,
+    pub(crate) most: u32,
+    pub(crate) per_captcha: u32,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Backoff {
+    pub(crate) in_php: Option<Hold>,
+    pub(crate) res_php: Option<Hold>,
+}
+
+impl Backoff {
+    /// The pauses in force, each with the script that it is about.
+    pub(crate) fn holds(&self) -> impl Iterator<Item = (&'static str, &Hold)> {
+        let holds = [("in.php", &self.in_php), ("res.php", &self.res_php)];
+        holds.into_iter().filter_map(|(script, hold)| Some((script, hold.as_ref()?)))
+    }
+
+    /// The first pause with one of these codes.
+    pub(crate) fn find(&self, codes: &[&str]) -> Option<&Hold> {
+        self.holds().map(|(_, hold)| hold).find(|hold| codes.contains(&hold.code.as_str()))
+    }
+}
+
+/// A pause that the provider asked for.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Hold {
+    pub(crate) code: String,
+    pub(crate) reason: String,
+    pub(crate) since: String,
+    /// `None` until an operator has acted.
+    pub(crate) until: Option<String>,
+}
+
+impl Hold {
+    /// Whether the provider asked for it with a code; else it could not be talked to.
+    pub(crate) fn is_by_code(&self) -> bool {
+        matches!(Cause::named(&self.code), Cause::Code(_))
+    }
+
+    /// The code with its meaning; our own words for other trouble are no codes.
+    pub(crate) fn explained(&self) -> String {
+        if self.is_by_code() { format!("{}: {}", self.code, self.reason) } else { self.reason.clone() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Registration {
+    /// `pending`, `off`, `registered`, `refused` or `unreachable`.
+    pub(crate) state: String,
+    /// Our URL without its secret.
+    pub(crate) url: Option<String>,
+    /// What is wrong, and what to do about it.
+    pub(crate) detail: String,
 }
 
 /// `/v1/tasks/{id}/report`
