@@ -128,7 +128,9 @@ impl ErrorCode {
                 Remedy::Suspend(span) => format!("calls neither script for {} s", span.as_secs()),
                 Remedy::Operator => "stops until the key changes or an operator resumes".to_owned(),
                 Remedy::NotReady => "asks again later".to_owned(),
-                Remedy::Request => "gives up the request and leaves the task as it is; `in.php`: fails the task".to_owned(),
+                Remedy::Request => {
+                    "gives up the request and leaves the task as it is; `in.php`: fails the task".to_owned()
+                }
             };
             format!("| `{code}` | {does} | {message} | {} |", source.title())
         });

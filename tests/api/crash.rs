@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, SECRET, never_solved, text_captcha};
 use crate::process::{Process, provider, submissions};
+use crate::program::http;
 use crate::scripted::{Act, Scripted};
 
 const KILLS: u32 = 20;
@@ -77,7 +78,7 @@ async fn post(http: reqwest::Client, url: String, ledger: Ledger, mut captcha_id
 async fn every_acknowledged_pingback_survives_twenty_kills() {
     let data = TempDir::new().unwrap();
     let (_, provider) = provider(never_solved()).await;
-    let http = Process::start(data.path(), &provider, &[]).await.http.clone();
+    let http = http();
     let ledger = Ledger::default();
     let mut task_of = HashMap::new();
     for kill in 0..KILLS {
@@ -99,7 +100,7 @@ async fn every_acknowledged_pingback_survives_twenty_kills() {
         }
         // The moment of the kill differs from round to round.
         tokio::time::sleep(Duration::from_millis(5 + u64::from(kill * kill * 37 % 200))).await;
-        process.kill();
+        process.server.kill();
         timeout(PATIENCE, posters.join_all()).await.expect("the posters see the end");
     }
     let acknowledged = ledger.lock().unwrap().clone();
@@ -164,7 +165,7 @@ async fn is_unconfirmed_then_sent_once(data: &Path) {
     let task = process.get("/v1/tasks/1?wait=2").await;
     assert_eq!((&task["status"], &task["attempts"]), (&json!("unconfirmed"), &json!(1)), "{task}");
     assert_eq!(submissions(&sandbox).len(), 0);
-    process.kill();
+    process.server.kill();
     let_time_pass(data).await;
     let process = Process::start(data, &provider, &[UNREGISTERED]).await;
     let task = process.until("1", |task| task["captcha_id"].is_string()).await;
@@ -187,7 +188,7 @@ async fn a_kill_before_the_request_went_out_loses_no_task() {
     let mut process = Process::start(data.path(), &format!("http://{address}"), &[UNREGISTERED]).await;
     let id = process.submit(&text_captcha()).await;
     process.until(&id, |task| task["status"] == "submitting").await;
-    process.kill();
+    process.server.kill();
     is_unconfirmed_then_sent_once(data.path()).await;
 }
 
@@ -203,7 +204,7 @@ async fn a_kill_after_the_request_went_out_neither_loses_nor_repeats_it() {
         }
     };
     timeout(PATIENCE, arrived).await.expect("it is sent");
-    process.kill();
+    process.server.kill();
     is_unconfirmed_then_sent_once(data.path()).await;
 }
 
@@ -218,7 +219,7 @@ async fn a_kill_between_the_reply_and_its_commit_is_healed_by_the_pingback() {
     let per_task = [
         UNREGISTERED,
         ("PINGBOX_PINGBACK__URL_MODE", "per_task"),
-        ("PINGBOX_LOG__FILTER", "warn,pingbox::dispatcher=debug"),
+        ("PINGBOX_LOG__FILTER", "info,pingbox::dispatcher=debug"),
     ];
     let mut process = Process::start(data.path(), &scripted.url, &per_task).await;
     process.submit(&text_captcha()).await;
@@ -227,8 +228,8 @@ async fn a_kill_between_the_reply_and_its_commit_is_healed_by_the_pingback() {
     let mut other = database(data.path()).await;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     scripted.allow();
-    process.until_logged("The provider took a task");
-    process.kill();
+    process.server.until_logged("The provider took a task");
+    process.server.kill();
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
 
     let process = Process::start(data.path(), &scripted.url, &per_task).await;
@@ -248,7 +249,7 @@ async fn a_kill_after_the_commit_forgets_no_captcha_id() {
     let mut process = Process::start(data.path(), &provider, &[UNREGISTERED]).await;
     let id = process.submit(&text_captcha()).await;
     let before = process.until(&id, |task| task["captcha_id"].is_string()).await;
-    process.kill();
+    process.server.kill();
     let process = Process::start(data.path(), &provider, &[UNREGISTERED]).await;
     let task = process.get(&format!("/v1/tasks/{id}?wait=2")).await;
     assert_eq!((&task["status"], &task["captcha_id"]), (&json!("submitted"), &before["captcha_id"]));

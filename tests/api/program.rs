@@ -66,7 +66,9 @@ impl Server {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || stderr.lines().try_for_each(|line| sender.send(line.unwrap())));
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         let mut server = Self { child, lines, log: Vec::new(), ready: Value::Null };
         loop {
             let Ok(line) = server.lines.recv_timeout(PATIENCE) else {
@@ -90,6 +92,31 @@ impl Server {
         let entries = self.log.iter().filter_map(|line| line.parse::<Value>().ok());
         let mut urls = entries.filter_map(|entry| entry["base_url"].as_str().map(str::to_owned));
         urls.next().expect("it is named in the log").trim_end_matches('/').to_owned()
+    }
+
+    /// Ends it at once, as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until it logs a line with this text. It blocks the thread.
+    pub(crate) fn until_logged(&mut self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("{text:?} is not logged"));
+            self.log.push(line);
+            if self.log.last().is_some_and(|line| line.contains(text)) {
+                return;
+            }
+        }
+    }
+
+    /// All that was logged so far.
+    pub(crate) fn logged(&mut self) -> &[String] {
+        self.log.extend(self.lines.try_iter());
+        &self.log
     }
 
     /// Sends SIGTERM; the exit code, and all that was logged.

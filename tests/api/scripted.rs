@@ -201,8 +201,8 @@ async fn a_proxy_is_sent_as_it_was_given_and_shown_nowhere() {
     })
     .await;
     let data = TempDir::new().unwrap();
-    let trace = [("PINGBOX_LOG__FILTER", "pingbox=trace,warn")];
-    let process = Process::start(data.path(), &scripted.url, &trace).await;
+    let trace = [("PINGBOX_LOG__FILTER", "pingbox=trace,info")];
+    let mut process = Process::start(data.path(), &scripted.url, &trace).await;
     let mut shown = Vec::new();
     for kind in ["recaptcha_v2", "raw"] {
         let mut body = json!({"type": kind, "googlekey": "x", "pageurl": "https://example.com/", "proxy": login, "proxytype": "SOCKS5"});
@@ -226,7 +226,7 @@ async fn a_proxy_is_sent_as_it_was_given_and_shown_nowhere() {
     shown.push(
         process.http.get(format!("{}/metrics", process.api)).send().await.unwrap().text().await.unwrap(),
     );
-    shown.extend(process.logged());
+    shown.extend_from_slice(process.server.logged());
     for text in shown {
         assert!(!text.contains("pr0xy-p4ss") && !text.contains("proxyuser"), "{text}");
     }
