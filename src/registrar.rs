@@ -114,7 +114,8 @@ impl Registrar {
             if text.split('|').any(|known| url.is_listed_as(known)) {
                 return Ok(Registration::Done);
             }
-            if *before == Registration::Done {
+            let is_new = self.account.urls().secrets().next.is_some();
+            if *before == Registration::Done && !is_new {
                 warn!(%url, "The provider has lost the pingback URL {url}: it is added again");
             }
         }

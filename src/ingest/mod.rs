@@ -342,14 +342,45 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{CaptchaType, FieldValue, Fields, REMEMBERED};
+
+    async fn idle_writer(folder: &tempfile::TempDir) -> (Ingest, Writer) {
+        let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
+        let heralds =
+            Heralds { waiters: Arc::default(), queued: Arc::default(), solve_times: Arc::default() };
+        writer(store, AccountId::new([0; 32]), heralds)
+    }
+
+    fn solved_after(seconds: u64, via: Via) -> Task {
+        let mut fields = Fields::default();
+        for (name, value) in [("type", "text"), ("textcaptcha", "2 + 2?")] {
+            fields.push(name.to_owned(), FieldValue::Text(value.to_owned()));
+        }
+        let submitted_at = Timestamp::from_micros(0);
+        let submission = Submission::parse(fields).unwrap();
+        let mut task = Task::new(TaskId::new(1).unwrap(), TokenId::LOCAL, &submission, submitted_at);
+        task.submitted_at = Some(submitted_at);
+        task.answered_at = Some(submitted_at.after(Duration::from_secs(seconds)));
+        (task.status, task.via) = (Status::Solved, Some(via));
+        task
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_asked_for_says_nothing_of_how_long_captchas_take() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, writer) = idle_writer(&folder).await;
+        let p90 = || writer.heralds.solve_times.lock().unwrap().p90(CaptchaType::Text);
+        let usual = p90();
+        writer.note_solve_times(&vec![solved_after(60, Via::Reconcile); REMEMBERED]);
+        assert_eq!(p90(), usual);
+        writer.note_solve_times(&vec![solved_after(60, Via::Pingback); REMEMBERED]);
+        assert_eq!(p90(), Duration::from_secs(60));
+    }
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
-        let heralds =
-            Heralds { waiters: Arc::default(), queued: Arc::default(), solve_times: Arc::default() };
-        let (ingest, writer) = writer(store, AccountId::new([0; 32]), heralds);
+        let (ingest, writer) = idle_writer(&folder).await;
         // Nobody takes anything out: the writer does not run yet.
         let waiting: Vec<_> = (0..QUEUE)
             .map(|_| {

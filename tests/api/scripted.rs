@@ -186,9 +186,30 @@ async fn a_forgotten_captcha_id_says_nothing_of_the_task() {
     let data = TempDir::new().unwrap();
     let process = Process::start(data.path(), &scripted.url, &[]).await;
     let id = process.submit(&text_captcha()).await;
-    scripted.until_seen("/res.php", 3).await;
+    // The registration, and two questions.
+    scripted.until_seen("/res.php", 4).await;
     let task = process.get(&format!("/v1/tasks/{id}?wait=1")).await;
     assert_eq!((&task["status"], &task["error"]), (&json!("submitted"), &Value::Null));
+}
+
+#[tokio::test]
+async fn until_the_key_is_proven_one_request_is_under_way_whoever_asks() {
+    let scripted = Scripted::spawn(|_| Act::ReplyWhenAllowed("ERROR_KEY_DOES_NOT_EXIST".to_owned())).await;
+    let data = TempDir::new().unwrap();
+    let process = Process::start(data.path(), &scripted.url, &[]).await;
+    let id = process.submit(&text_captcha()).await;
+    let calls = || scripted.seen("/res.php").len() + scripted.seen("/in.php").len();
+    let (account, urls) = tokio::join!(process.get("/v1/account"), async {
+        // The registrar, the account, the list of URLs: all of them want to call.
+        tokio::join!(process.get("/v1/pingbacks"), async {
+            process.get(&format!("/v1/tasks/{id}?wait=1")).await;
+            assert_eq!(calls(), 1);
+            scripted.allow();
+        })
+    });
+    assert_eq!((&account["balance"], &urls.0["code"]), (&Value::Null, &json!("provider_unavailable")));
+    process.get(&format!("/v1/tasks/{id}?wait=2")).await;
+    assert_eq!(calls(), 1);
 }
 
 #[tokio::test]
