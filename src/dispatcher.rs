@@ -15,8 +15,10 @@ use crate::model::{Captcha, Gate, Script, Secret, Sent, Task, TaskId, Timestamp}
 use crate::provider::PingbackUrl;
 use crate::store::{Store, StoreError};
 
-/// Requests under way at a time. With replies within 3 s this many keep up with 10 a second.
-const MAX_IN_FLIGHT: usize = 32;
+/// Requests under way at a time. With replies within 3 s this many nearly keep up with 10 a second; and if
+/// all of them are held up on the way and arrive at once, they and those of the next 3 s stay within the
+/// provider's 60.
+const MAX_IN_FLIGHT: usize = 28;
 /// How often the queue is looked at when nobody says that it grew: postponed tasks come due
 /// unannounced.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,10 +48,17 @@ pub(crate) struct Sender {
     pub(crate) store: Store,
 }
 
+/// A request that has ended.
+struct Landed {
+    /// When it started, which may be later than it was planned.
+    started: Instant,
+    /// What its captcha may cost, in billionths.
+    cost: i64,
+}
+
 /// Requests under way, and when spacing lets the next one start.
-struct Pace {
-    /// Each returns what its captcha may cost, in billionths.
-    in_flight: JoinSet<i64>,
+struct Flights {
+    under_way: JoinSet<Landed>,
     /// What all of them may cost.
     cost: i64,
     next_start: Instant,
@@ -57,12 +66,15 @@ struct Pace {
     changes: watch::Receiver<u64>,
 }
 
-impl Pace {
+impl Flights {
     /// One request has ended. A panic while a task was sent is one of the dispatcher; the next start
     /// finds the task.
-    fn ended(&mut self, ended: Result<i64, JoinError>) {
+    fn ended(&mut self, ended: Result<Landed, JoinError>, interval: Duration) {
         match ended {
-            Ok(cost) => self.cost -= cost,
+            Ok(Landed { started, cost }) => {
+                self.cost -= cost;
+                self.next_start = self.next_start.max(started + interval);
+            }
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(error) => error!(%error, "Sending a task broke off: {error}"),
         }
@@ -72,8 +84,8 @@ impl Pace {
     /// pause is over is alone.
     fn room(&self, gate: Gate, is_spaced: bool) -> Option<(usize, Instant)> {
         let free = match gate {
-            Gate::Open => MAX_IN_FLIGHT - self.in_flight.len(),
-            Gate::Probe | Gate::Until(_) => usize::from(self.in_flight.is_empty()),
+            Gate::Open => MAX_IN_FLIGHT - self.under_way.len(),
+            Gate::Probe | Gate::Until(_) => usize::from(self.under_way.is_empty()),
             Gate::Stopped => 0,
         };
         let start = match gate {
@@ -91,40 +103,40 @@ impl Dispatcher {
         let known = registration.wait_for(|state| *state != Registration::Pending);
         // A provider that cannot be asked may still take tasks, and know the URL from before.
         drop(shutdown.run_until_cancelled(timeout(REGISTRATION_PATIENCE, known)).await);
-        let mut pace = Pace {
-            in_flight: JoinSet::new(),
+        let mut flights = Flights {
+            under_way: JoinSet::new(),
             cost: 0,
             // The last process may have sent a moment ago.
             next_start: Instant::now() + self.interval,
             changes: self.sender.account.changes(),
         };
         while !shutdown.is_cancelled() {
-            let room = pace.room(self.gate(), !self.interval.is_zero());
+            let room = flights.room(self.gate(), !self.interval.is_zero());
             let start = room.map_or_else(Instant::now, |(_, start)| start);
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                Some(ended) = pace.in_flight.join_next() => {
-                    pace.ended(ended);
+                Some(ended) = flights.under_way.join_next() => {
+                    flights.ended(ended, self.interval);
                     continue;
                 }
-                Ok(()) = pace.changes.changed() => continue,
+                Ok(()) = flights.changes.changed() => continue,
                 () = sleep_until(start), if room.is_some() => {}
             }
             let count = match self.gate() {
                 Gate::Until(_) | Gate::Stopped => continue,
                 Gate::Open | Gate::Probe => room.map_or(0, |(count, _)| count),
             };
-            if self.start_some(&mut pace, count).await == 0 {
+            if self.start_some(&mut flights, count).await == 0 {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
                     () = self.queued.notified() => {}
                     () = sleep(POLL_INTERVAL) => {}
-                    Some(ended) = pace.in_flight.join_next() => pace.ended(ended),
+                    Some(ended) = flights.under_way.join_next() => flights.ended(ended, self.interval),
                 }
             }
         }
-        while let Some(ended) = pace.in_flight.join_next().await {
-            pace.ended(ended);
+        while let Some(ended) = flights.under_way.join_next().await {
+            flights.ended(ended, self.interval);
         }
     }
 
@@ -133,15 +145,17 @@ impl Dispatcher {
     }
 
     /// Starts to send the next tasks, `count` at most; how many.
-    async fn start_some(&self, pace: &mut Pace, count: usize) -> usize {
-        let (Claimed { tasks, is_short_of_money }, tokens) = match self.claim(pace, count).await {
+    async fn start_some(&self, flights: &mut Flights, count: usize) -> usize {
+        let (Claimed { tasks, is_short_of_money }, tokens) = match self.claim(flights, count).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 warn!(%error, "Could not look for tasks to send: {error}");
                 return 0;
             }
         };
-        self.sender.account.set_short_of_money(is_short_of_money);
+        if let Some(is_short) = is_short_of_money {
+            self.sender.account.set_short_of_money(is_short);
+        }
         let started = tasks.len();
         let mut tokens = tokens.into_iter();
         for task in tasks {
@@ -153,22 +167,22 @@ impl Dispatcher {
             }
             // Read beforehand: what is spaced are the requests.
             let captcha = self.sender.store.captcha(task.id).await;
-            pace.next_start = Instant::now() + self.interval;
-            pace.cost += task.kind.rate_nanos();
-            pace.in_flight.spawn(self.sender.clone().send(task, self.url(token), captcha));
+            flights.next_start = Instant::now() + self.interval;
+            flights.cost += task.kind.rate_nanos();
+            flights.under_way.spawn(self.sender.clone().send(task, self.url(token), captcha));
         }
         started
     }
 
     /// Takes tasks out of the queue, with a token for the URL of each if they have their own.
-    async fn claim(&self, pace: &Pace, count: usize) -> Result<(Claimed, Vec<Secret>), ClaimError> {
+    async fn claim(&self, flights: &Flights, count: usize) -> Result<(Claimed, Vec<Secret>), ClaimError> {
         let has_tokens = self.url_per_task && self.url(None).is_some();
         let tokens = (0..count).filter(|_| has_tokens).map(|_| task_token());
         let tokens: Vec<Secret> = tokens.collect::<Result<_, _>>()?;
         let claim = Claim {
             limit: u32::try_from(count).unwrap_or(u32::MAX),
             tokens: tokens.iter().map(Secret::digest).collect(),
-            budget: self.daily_limit.map(|limit| limit.saturating_sub(pace.cost)),
+            budget: self.daily_limit.map(|limit| limit.saturating_sub(flights.cost)),
         };
         Ok((self.sender.ingest.claim(claim).await?, tokens))
     }
@@ -196,25 +210,25 @@ enum ClaimError {
 }
 
 impl Sender {
-    /// Sends one task, and records the outcome; what it may cost.
+    /// Sends one task, and records the outcome.
     async fn send(
         self,
         task: Task,
         url: Option<PingbackUrl>,
         captcha: Result<Option<Captcha>, StoreError>,
-    ) -> i64 {
+    ) -> Landed {
         let id = task.id;
-        let sent = match captcha {
+        let (sent, started) = match captcha {
             Ok(Some(captcha)) => self.account.submit(captcha, url.as_ref(), task.expires_at).await,
-            Ok(None) => unread("the task's parameters are gone"),
+            Ok(None) => (unread("the task's parameters are gone"), Instant::now()),
             Err(error) => {
                 error!(task.id = %id, %error, "Could not read the task: {error}");
-                unread("the database could not be read")
+                (unread("the database could not be read"), Instant::now())
             }
         };
         log(id, &sent);
         self.record(id, sent).await;
-        task.kind.rate_nanos()
+        Landed { started, cost: task.kind.rate_nanos() }
     }
 
     /// Records the outcome, however long it takes: a captcha ID that was received is paid for.

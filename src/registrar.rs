@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::account::{Account, RESERVE, Registration, Unanswered, remedy};
-use crate::model::{Gate, Script, Timestamp};
+use crate::model::{Gate, Remedy, Script, Secret, Timestamp};
 use crate::provider::{PingbackUrl, Question, Reply, Secrets, Shape, explain};
 use crate::store::Store;
 
@@ -46,24 +47,21 @@ impl Registrar {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
                 () = self.account.urls().wanted.notified() => {}
-                // The end of a pause, or an operator's word, is worth a try.
-                () = self.opened(&mut changes), if !is_settled(&self.account) => {}
+                () = self.resumed(&mut changes) => {}
             }
         }
     }
 
-    /// Waits until requests may be sent that may not be sent at the moment.
-    async fn opened(&self, changes: &mut tokio::sync::watch::Receiver<u64>) {
-        loop {
-            let was_shut = matches!(self.account.gate(Script::Res), Gate::Stopped | Gate::Until(_));
-            if changes.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-            let is_shut = matches!(self.account.gate(Script::Res), Gate::Stopped | Gate::Until(_));
-            if was_shut && !is_shut {
+    /// Waits until an operator ends a stop. What ends by itself is met by the next try.
+    async fn resumed(&self, changes: &mut watch::Receiver<u64>) {
+        let mut was_stopped = self.account.gate(Script::Res) == Gate::Stopped;
+        while changes.changed().await.is_ok() {
+            let is_stopped = self.account.gate(Script::Res) == Gate::Stopped;
+            if std::mem::replace(&mut was_stopped, is_stopped) && !is_stopped {
                 return;
             }
         }
+        std::future::pending::<()>().await;
     }
 
     /// One look, and what follows from it.
@@ -83,26 +81,16 @@ impl Registrar {
             Err(error) => Registration::Unreachable(error.to_string()),
         };
         if state == Registration::Done {
-            self.promote(secrets).await;
+            self.promote(secrets.next).await;
             self.drop_retired().await;
             return state;
         }
         if secrets.next.is_some() && *before == Registration::Done {
             // The URL in use is as good as before.
-            self.give_up_rotation(secrets, &state).await;
+            self.give_up_rotation(&state).await;
             return Registration::Done;
         }
         state
-    }
-
-    /// The provider will not have the new URL: the old one stays.
-    async fn give_up_rotation(&self, mut secrets: Secrets, state: &Registration) {
-        let Registration::Refused(_) = state else { return };
-        secrets.next = None;
-        error!("The pingback URL could not be changed: the registration of the new one is {state}");
-        if let Err(error) = self.account.replace_secrets(secrets).await {
-            warn!(%error, "Could not store that the pingback URL stays: {error}");
-        }
     }
 
     /// Adds the URL unless it is there.
@@ -123,10 +111,11 @@ impl Registrar {
         let add = Question { action: "add_pingback", params: &[("addr", &url)], shape: Shape::Value };
         Ok(match self.account.ask(&add, 0).await? {
             Reply::Ok { .. } => Registration::Done,
-            Reply::Error(code) if self.account.gate(Script::Res) == Gate::Stopped => {
-                Registration::Unreachable(format!("{code}: {}", code.message()))
+            Reply::Error(code) if matches!(code.remedy(), Remedy::Request | Remedy::FailTask) => {
+                Registration::Refused(code)
             }
-            Reply::Error(code) => Registration::Refused(code),
+            // It is about the account, not the URL.
+            Reply::Error(code) => Registration::Unreachable(format!("{code}: {}", code.message())),
             Reply::Cut | Reply::Garbage => {
                 Registration::Unreachable("the provider answered with something that is no reply".to_owned())
             }
@@ -134,36 +123,61 @@ impl Registrar {
     }
 
     /// The provider knows the new URL: tasks are sent with it from now on.
-    async fn promote(&self, mut secrets: Secrets) {
-        let Some(next) = secrets.next.take() else { return };
-        secrets.rotate(next, Timestamp::now());
-        match self.account.replace_secrets(secrets).await {
-            Ok(()) => {
+    async fn promote(&self, new: Option<Secret>) {
+        let Some(new) = new else { return };
+        let promote = |secrets: &mut Secrets| {
+            let is_next = secrets.next.as_ref().is_some_and(|next| next.matches(new.expose()));
+            if is_next {
+                secrets.next = None;
+                secrets.rotate(new, Timestamp::now());
+            }
+            is_next
+        };
+        match self.account.change_secrets(promote).await {
+            Ok(_) => {
                 info!("Tasks are sent with the new pingback URL; the old one stays until its tasks are done");
             }
             Err(error) => warn!(%error, "Could not change to the new pingback URL: {error}"),
         }
     }
 
-    /// Takes away the URLs whose tasks are done.
+    /// The provider will not have the new URL: the old one stays.
+    async fn give_up_rotation(&self, state: &Registration) {
+        let Registration::Refused(_) = state else { return };
+        error!("The pingback URL could not be changed: the registration of the new one is {state}");
+        if let Err(error) = self.account.change_secrets(|secrets| secrets.next.take().is_some()).await {
+            warn!(%error, "Could not store that the pingback URL stays: {error}");
+        }
+    }
+
+    /// Takes away the oldest URL whose tasks are done.
     async fn drop_retired(&self) {
-        let mut secrets = self.account.urls().secrets();
-        let Some(old) = secrets.retired.first().cloned() else { return };
+        let Some(old) = self.account.urls().secrets().retired.into_iter().next() else { return };
         if Timestamp::now().since(old.since) < GRACE
             || self.store.has_open_tasks_from_before(old.since).await.unwrap_or(true)
         {
             return;
         }
-        if let Some(url) = self.account.urls().with(old.secret).filter(|_| self.is_wanted) {
+        let url = self.account.urls().with(old.secret.clone()).filter(|_| self.is_wanted);
+        if let Some(url) = url {
             let url = url.expose();
             let delete = Question { action: "del_pingback", params: &[("addr", &url)], shape: Shape::Value };
-            if !matches!(self.account.ask(&delete, RESERVE).await, Ok(Reply::Ok { .. })) {
+            let is_gone = match self.account.ask(&delete, RESERVE).await {
+                Ok(Reply::Ok { .. }) => true,
+                // It was not there.
+                Ok(Reply::Error(code)) => matches!(code.remedy(), Remedy::Request | Remedy::FailTask),
+                _ => false,
+            };
+            if !is_gone {
                 return;
             }
         }
-        secrets.retired.remove(0);
-        match self.account.replace_secrets(secrets).await {
-            Ok(()) => info!("A pingback URL from before a rotation was deleted: its tasks are done"),
+        let forget = |secrets: &mut Secrets| {
+            secrets.retired.retain(|retired| !retired.secret.matches(old.secret.expose()));
+            true
+        };
+        match self.account.change_secrets(forget).await {
+            Ok(_) => info!("A pingback URL from before a rotation is gone: its tasks are done"),
             Err(error) => warn!(%error, "Could not forget an old pingback URL: {error}"),
         }
     }
@@ -188,11 +202,4 @@ impl Registrar {
             other => warn!(%url, "Could not register the pingback URL {url}: {other}"),
         }
     }
-}
-
-fn is_settled(account: &Account) -> bool {
-    matches!(
-        *account.registration().borrow(),
-        Registration::Done | Registration::Refused(_) | Registration::Off
-    )
 }

@@ -1,9 +1,9 @@
 -- Towards the provider: answers that are asked for, back-off and credit, reports, money.
 
--- A submitted task is asked for at due_at, an unconfirmed one ends its wait then. The type makes it a
--- covering index for counting what is under way.
+-- A submitted task is asked for at due_at, an unconfirmed one ends its wait then. Type and status make it
+-- a covering index for counting what is under way.
 DROP INDEX task_unconfirmed;
-CREATE INDEX task_due ON task (due_at, type) WHERE status IN ('submitted', 'unconfirmed');
+CREATE INDEX task_due ON task (due_at, type, status) WHERE status IN ('submitted', 'unconfirmed');
 UPDATE task SET due_at = submitted_at + 10000000 WHERE status = 'submitted';
 
 ALTER TABLE task ADD COLUMN price_estimated INTEGER NOT NULL DEFAULT 0; -- 1: from the table of rates

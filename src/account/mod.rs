@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 pub(crate) use registration::{Registration, remedy};
@@ -58,8 +59,23 @@ struct Shared {
     registration: watch::Sender<Registration>,
     /// Counts the changes of what holds tasks back.
     changes: watch::Sender<u64>,
-    balance: tokio::sync::Mutex<Option<Balance>>,
+    balance: Mutex<BalanceSheet>,
+    /// Held by the one caller who asks for the balance.
+    asking_balance: tokio::sync::Mutex<()>,
+    /// Held while pauses are stored: what is on disk is never older than what was there.
+    saving: tokio::sync::Mutex<()>,
+    is_saved: AtomicBool,
+    /// Held while the secrets of our URLs change.
+    changing_secrets: tokio::sync::Mutex<()>,
     tally: Tally,
+}
+
+/// What is known of the balance.
+#[derive(Debug, Default)]
+struct BalanceSheet {
+    known: Option<Balance>,
+    /// When it was last asked for, whatever came of it.
+    asked_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -124,47 +140,73 @@ impl Account {
             solve_times,
             registration: watch::Sender::new(registration),
             changes: watch::Sender::new(0),
-            balance: tokio::sync::Mutex::new(None),
+            balance: Mutex::default(),
+            asking_balance: tokio::sync::Mutex::new(()),
+            saving: tokio::sync::Mutex::new(()),
+            is_saved: AtomicBool::new(true),
+            changing_secrets: tokio::sync::Mutex::new(()),
             tally: Tally::default(),
         })))
     }
 
-    /// Sends a captcha to `in.php`, heeds what the reply asks of the others, and says what became of it.
-    /// Its answer is of use until `expires_at`.
+    /// Sends a captcha to `in.php`, heeds what the reply asks of the others, and says what became of it
+    /// and when the request started. Its answer is of use until `expires_at`.
     pub(crate) async fn submit(
         &self,
         captcha: Captcha,
         url: Option<&PingbackUrl>,
         expires_at: Timestamp,
-    ) -> Sent {
-        let Ok(alone) = self.admit(Script::In).await else { return Sent::Unsent };
+    ) -> (Sent, Instant) {
+        let alone = self.admit(Script::In).await;
+        let started = Instant::now();
+        let Ok(alone) = alone else { return (Sent::Unsent, started) };
         let kind = captcha.kind;
         let result = self.0.provider.submit(captcha, url).await;
         let now = Timestamp::now();
         self.note(Script::In, "submit", &result).await;
         drop(alone);
-        sent::outcome(result, now, |now| self.pace(kind).next(kind, now, expires_at, now))
+        (sent::outcome(result, now, |now| self.pace(kind).next(kind, now, expires_at, now)), started)
     }
 
-    /// Asks `res.php`, if that leaves `reserve` of the credit.
+    /// Asks `res.php`, if that leaves `reserve` of the credit. A caller who stops waiting does not stop the
+    /// call: it is paid for, and its reply concerns everybody.
     ///
     /// # Errors
     /// When nothing may be sent, or no usable reply came.
     pub(crate) async fn ask(&self, question: &Question<'_>, reserve: u32) -> Result<Reply, Unanswered> {
+        let (account, question) = (self.clone(), OwnedQuestion::from(question));
+        // It holds on to the writer's queue, and so the end of the service waits for it.
+        let call = tokio::spawn(async move { account.call(&question, reserve).await });
+        call.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Unanswered::Write(WriteError::Failed)),
+        })
+    }
+
+    async fn call(&self, question: &OwnedQuestion, reserve: u32) -> Result<Reply, Unanswered> {
         let alone = self.admit(Script::Res).await.map_err(Unanswered::Held)?;
         let Some(credit) = self.0.ingest.pay(reserve).await? else {
             return Err(Unanswered::NoCredit);
         };
         self.0.credit.store(credit, Ordering::Relaxed);
-        let result = self.0.provider.ask(question).await;
-        if matches!(&result, Err(ProviderError::NotConnected(_)))
-            && let Err(error) = self.0.ingest.refund().await
-        {
-            warn!(%error, "Could not give back the credit of a call that did not arrive: {error}");
+        // Paying took a commit: meanwhile the provider may have asked for a pause.
+        if matches!(self.gate(Script::Res), Gate::Until(_) | Gate::Stopped) {
+            self.refund().await;
+            return Err(Unanswered::Held(self.cause(Script::Res)));
         }
-        self.note(Script::Res, question.action, &result).await;
+        let result = question.put_to(&self.0.provider).await;
+        if matches!(&result, Err(ProviderError::NotConnected(_))) {
+            self.refund().await;
+        }
+        self.note(Script::Res, &question.action, &result).await;
         drop(alone);
         result.map_err(Unanswered::Failed)
+    }
+
+    async fn refund(&self) {
+        if let Err(error) = self.0.ingest.refund().await {
+            warn!(%error, "Could not give back the credit of a call that did not arrive: {error}");
+        }
     }
 
     /// Whether a request may start; the guard keeps others away from one that has to be alone.
@@ -223,16 +265,29 @@ impl Account {
             if let Err(error) = result {
                 info!(script = script.as_str(), "No reply of {}: {}", script.as_str(), explain(error));
             }
-            self.changed(&before, after).await;
+            self.changed(&before, &after).await;
         }
     }
 
-    /// Stores and tells a change of the pauses.
-    async fn changed(&self, before: &Backoff, after: Backoff) {
-        log_change(before, &after);
+    /// Tells and stores a change of the pauses.
+    async fn changed(&self, before: &Backoff, after: &Backoff) {
+        log_change(before, after);
         self.tell_change();
-        if let Err(error) = self.0.ingest.store_backoff(after).await {
-            warn!(%error, "Could not store that the provider asked for a pause: {error}");
+        self.0.is_saved.store(false, Ordering::Release);
+        self.save().await;
+    }
+
+    /// Stores the pauses, if they have changed since they were stored. Whoever changes them does so at once;
+    /// the reconciler tries again what failed.
+    pub(crate) async fn save(&self) {
+        let _turn = self.0.saving.lock().await;
+        if self.0.is_saved.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let backoff = self.backoff();
+        if let Err(error) = self.0.ingest.store_backoff(backoff).await {
+            self.0.is_saved.store(false, Ordering::Release);
+            warn!(%error, "Could not store the pauses that the provider asked for: {error}");
         }
     }
 
@@ -241,7 +296,7 @@ impl Account {
     }
 
     /// An operator has acted: everything is tried again, one request at first.
-    pub(crate) async fn resume(&self) -> Result<(), WriteError> {
+    pub(crate) async fn resume(&self) {
         let before = {
             let mut state = self.state();
             let before = state.backoff.clone();
@@ -250,9 +305,7 @@ impl Account {
         };
         self.0.is_proven.store(false, Ordering::Release);
         info!("An operator had pingbox go on sending");
-        log_change(&before, &Backoff::default());
-        self.tell_change();
-        self.0.ingest.store_backoff(Backoff::default()).await
+        self.changed(&before, &Backoff::default()).await;
     }
 
     /// The day's money is, or is not, enough for the next task.
@@ -340,31 +393,74 @@ impl Account {
         Pace::Overdue { typical: times.p90(kind) }
     }
 
-    /// Stores other secrets of our URLs, then uses them.
-    pub(crate) async fn replace_secrets(&self, secrets: Secrets) -> Result<(), WriteError> {
+    /// Changes the secrets of our URLs, on disk first; `change` says whether it did so.
+    pub(crate) async fn change_secrets(
+        &self,
+        change: impl FnOnce(&mut Secrets) -> bool,
+    ) -> Result<bool, WriteError> {
+        let _turn = self.0.changing_secrets.lock().await;
+        let mut secrets = self.0.urls.secrets();
+        if !change(&mut secrets) {
+            return Ok(false);
+        }
         self.0.ingest.remember(SECRETS, secrets.to_json()).await?;
         self.0.urls.replace(secrets);
-        Ok(())
+        Ok(true)
     }
 
     /// What is on the account: asked for unless it was within the last minute. `None` if it was never
     /// known.
     pub(crate) async fn balance(&self) -> Option<Balance> {
-        // One caller asks, the others wait for what it finds.
-        let mut known = self.0.balance.lock().await;
+        // One caller asks, the others wait for what it finds; none of them for long.
+        drop(tokio::time::timeout(BALANCE_DEADLINE, self.ask_balance()).await);
+        self.balance_sheet().known.clone()
+    }
+
+    async fn ask_balance(&self) {
+        let _turn = self.0.asking_balance.lock().await;
         let now = Timestamp::now();
-        if known.as_ref().is_none_or(|balance| now.since(balance.at) >= BALANCE_AGE) {
-            let question = Question { action: "getbalance", params: &[], shape: Shape::Bare };
-            let asked = tokio::time::timeout(BALANCE_DEADLINE, self.ask(&question, RESERVE)).await;
-            match asked {
-                Ok(Ok(Reply::Ok { text, .. })) if is_amount(&text) => {
-                    *known = Some(Balance { amount: text, at: now });
-                }
-                Ok(Ok(_)) | Err(_) => info!("The provider did not tell the balance"),
-                Ok(Err(error)) => info!(%error, "Could not ask for the balance: {error}"),
-            }
+        if self.balance_sheet().asked_at.is_some_and(|asked_at| now.since(asked_at) < BALANCE_AGE) {
+            return;
         }
-        known.clone()
+        self.balance_sheet().asked_at = Some(now);
+        let question = Question { action: "getbalance", params: &[], shape: Shape::Bare };
+        match self.ask(&question, RESERVE).await {
+            Ok(Reply::Ok { text, .. }) if is_amount(&text) => {
+                self.balance_sheet().known = Some(Balance { amount: text, at: now });
+            }
+            Ok(_) => info!("The provider did not tell the balance"),
+            // Nothing was sent.
+            Err(Unanswered::Held(_) | Unanswered::Write(_)) => self.balance_sheet().asked_at = None,
+            Err(error) => info!(%error, "Could not ask for the balance: {error}"),
+        }
+    }
+
+    fn balance_sheet(&self) -> MutexGuard<'_, BalanceSheet> {
+        // Nothing panics while it is held.
+        self.0.balance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question that outlives who asks it.
+struct OwnedQuestion {
+    action: String,
+    params: Vec<(String, String)>,
+    shape: Shape,
+}
+
+impl From<&Question<'_>> for OwnedQuestion {
+    fn from(question: &Question<'_>) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let Question { action, params, shape } = question;
+        Self { action: (*action).to_owned(), params: params.iter().map(owned).collect(), shape: *shape }
+    }
+}
+
+impl OwnedQuestion {
+    async fn put_to(&self, provider: &Provider) -> Result<Reply, ProviderError> {
+        let params: Vec<_> =
+            self.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        provider.ask(&Question { action: &self.action, params: &params, shape: self.shape }).await
     }
 }
 

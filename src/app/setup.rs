@@ -98,9 +98,10 @@ pub(super) async fn pingback_secrets(config: &Config, store: &Store) -> anyhow::
 /// What a wish to change the pingback URL leads to.
 pub(super) fn rotation(config: &Config) -> Rotation {
     match (&config.pingback.secret, config.pingback.register) {
+        _ if config.public.url.is_none() && !config.sandbox => Rotation::NoUrl,
         (Some(_), _) => Rotation::Configured,
         (None, true) => Rotation::OnceRegistered,
-        (None, false) => Rotation::AtOnce,
+        (None, false) => Rotation::ByHand,
     }
 }
 

@@ -110,14 +110,13 @@ pub(super) async fn resume(
     query: Query,
 ) -> Result<(StatusCode, JsonReply), ApiError> {
     query.finish("no parameters")?;
-    app.account.resume().await?;
+    app.account.resume().await;
     Ok((StatusCode::OK, app.account_reply().await?))
 }
 
 impl AppState {
     async fn account_reply(&self) -> Result<JsonReply, ApiError> {
         let account = &self.account;
-        // The registration settles what the first call finds out; no other call goes before it.
         let balance = account.balance().await;
         let registration = account.registration().borrow().clone();
         let backoff = account.backoff();

@@ -15,8 +15,8 @@ use super::body;
 use super::error::ApiError;
 use super::query::Query;
 use super::tasks::{JsonReply, reply};
-use crate::account::{Unanswered, remedy};
-use crate::model::{Secret, Timestamp};
+use crate::account::{RESERVE, Unanswered, remedy};
+use crate::model::Secret;
 use crate::provider::{PingbackUrl, Question, Reply, Secrets, Shape, explain, is_same_url};
 
 /// The largest body.
@@ -31,10 +31,12 @@ const SECRET_BYTES: usize = 16;
 pub(crate) enum Rotation {
     /// The new URL is used as soon as the provider knows it.
     OnceRegistered,
-    /// It is used at once: an operator registers it.
-    AtOnce,
     /// `pingback.secret` says what it is.
     Configured,
+    /// Nobody would make it known: `pingback.register` is off.
+    ByHand,
+    /// There is no public URL.
+    NoUrl,
 }
 
 /// A URL as callers see it: ours without its secret.
@@ -53,7 +55,16 @@ struct Listed {
     text: String,
     /// Which of ours it is.
     ours: Option<PingbackUrl>,
-    is_added_here: bool,
+    /// As it was added here, if it was.
+    added: Option<String>,
+}
+
+/// A URL to delete.
+struct Deletable {
+    /// As the provider has it.
+    address: String,
+    /// As it was added here, if it was.
+    added: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +82,7 @@ pub(super) async fn list(
     query.finish("no parameters")?;
     let urls = app.listed_urls().await?.into_iter().map(|listed| UrlBody {
         is_ours: listed.ours.is_some(),
-        is_added_here: listed.is_added_here || listed.ours.is_some(),
+        is_added_here: listed.added.is_some() || listed.ours.is_some(),
         url: listed.ours.map_or(listed.text, |url| url.to_string()),
     });
     Ok(reply(json!({ "pingbacks": urls.collect::<Vec<_>>(), "cursor": null })))
@@ -107,9 +118,11 @@ pub(super) async fn delete(
     }
     query.finish("url and force")?;
     let url = url.unwrap_or_default();
-    let address = app.deletable(&url, is_forced).await?;
+    let Deletable { address, added } = app.deletable(&url, is_forced).await?;
     app.question("del_pingback", &[("addr", &address)]).await?;
-    app.ingest.note_url(address, false).await?;
+    if let Some(added) = added {
+        app.ingest.note_url(added, false).await?;
+    }
     // Should it have been ours, it is added again.
     app.account.urls().wanted.notify_one();
     info!("A pingback URL was deleted");
@@ -124,29 +137,39 @@ pub(super) async fn rotate(
     query: Query,
 ) -> Result<(StatusCode, JsonReply), ApiError> {
     query.finish("no parameters")?;
-    let mut secrets = app.account.urls().secrets();
-    if app.rotation == Rotation::Configured {
-        return Err(ApiError::NoRotation(
-            "pingback.secret is set in the configuration: change it there and start again; the old one stays \
-             valid until its tasks are done",
-        ));
-    }
-    if secrets.next.is_some() || secrets.retired.len() >= Secrets::MAX_RETIRED {
-        return Err(ApiError::NoRotation("earlier rotations are not finished: try again later"));
+    match app.rotation {
+        Rotation::OnceRegistered => {}
+        Rotation::Configured => {
+            return Err(ApiError::NoRotation(
+                "pingback.secret is set in the configuration: change it there and start again; the old one stays \
+                 valid until its tasks are done",
+            ));
+        }
+        Rotation::ByHand => {
+            return Err(ApiError::NoRotation(
+                "pingback.register is off, so nobody would make the new URL known: set pingback.secret, register \
+                 the URL with it, and start again; the old one stays valid until its tasks are done",
+            ));
+        }
+        Rotation::NoUrl => {
+            return Err(ApiError::NoRotation("public.url is not set: there is no URL to change"));
+        }
     }
     let secret = Secret::random_hex(SECRET_BYTES)
         .map_err(|_| ApiError::ProviderUnavailable("the system gives no randomness".to_owned()))?;
-    let state = if app.rotation == Rotation::AtOnce {
-        secrets.rotate(secret, Timestamp::now());
-        "in_use"
-    } else {
-        secrets.next = Some(secret);
-        "registering"
+    let begin = |secrets: &mut Secrets| {
+        let may_begin = secrets.next.is_none() && secrets.retired.len() < Secrets::MAX_RETIRED;
+        if may_begin {
+            secrets.next = Some(secret);
+        }
+        may_begin
     };
-    app.account.replace_secrets(secrets).await?;
+    if !app.account.change_secrets(begin).await? {
+        return Err(ApiError::NoRotation("earlier changes of the URL are not finished: try again later"));
+    }
     app.account.urls().wanted.notify_one();
-    info!(state, "The pingback URL is being changed");
-    Ok((StatusCode::ACCEPTED, reply(json!({ "state": state }))))
+    info!("The pingback URL is being changed");
+    Ok((StatusCode::ACCEPTED, reply(json!({ "state": "registering" }))))
 }
 
 /// A URL as the provider takes it, with or without a scheme.
@@ -156,7 +179,7 @@ fn check(url: &str) -> Result<(), ApiError> {
         return wrong("has more than 2048 bytes");
     }
     if url.eq_ignore_ascii_case("all")
-        || url.contains(|c: char| c == '|' || c.is_whitespace() || c.is_control())
+        || url.contains(|c: char| matches!(c, '|' | '*') || c.is_whitespace() || c.is_control())
     {
         return wrong("is not a URL such as https://example.com/answers");
     }
@@ -171,7 +194,7 @@ impl AppState {
     /// Asks `res.php` about pingback URLs; what follows `OK|`.
     async fn question(&self, action: &str, params: &[(&str, &str)]) -> Result<String, ApiError> {
         let question = Question { action, params, shape: Shape::Value };
-        match self.account.ask(&question, 0).await {
+        match self.account.ask(&question, RESERVE).await {
             Ok(Reply::Ok { text, .. }) => Ok(text),
             Ok(Reply::Error(code)) => Err(ApiError::ProviderRefused(format!("{code}: {}", remedy(&code)))),
             Ok(Reply::Cut | Reply::Garbage) => {
@@ -192,19 +215,22 @@ impl AppState {
             .map(|url| Listed {
                 text: url.to_owned(),
                 ours: ours.iter().find(|own| own.is_listed_as(url)).cloned(),
-                is_added_here: added.iter().any(|added| is_same_url(added, url)),
+                added: added.iter().find(|added| is_same_url(added, url)).cloned(),
             })
             .collect())
     }
 
-    /// What to delete, as the provider has it.
-    async fn deletable(&self, url: &str, is_forced: bool) -> Result<String, ApiError> {
+    /// What a wish to delete is about, if it may be fulfilled.
+    async fn deletable(&self, url: &str, is_forced: bool) -> Result<Deletable, ApiError> {
         if url == "all" {
             let need = "this deletes every pingback URL of the account, also those of others: add force=true";
-            return if is_forced { Ok(url.to_owned()) } else { Err(ApiError::PingbackInUse(need)) };
+            let all = || Deletable { address: url.to_owned(), added: Some(url.to_owned()) };
+            return if is_forced { Ok(all()) } else { Err(ApiError::PingbackInUse(need)) };
         }
+        // Ours is named as the list shows it, or as it is.
         let is_named = |listed: &Listed| {
-            is_same_url(&listed.text, url) || listed.ours.as_ref().is_some_and(|own| own.is_listed_as(url))
+            is_same_url(&listed.text, url)
+                || listed.ours.as_ref().is_some_and(|own| is_same_url(url, &own.to_string()))
         };
         let listed =
             self.listed_urls().await?.into_iter().find(is_named).ok_or(ApiError::PingbackNotFound)?;
@@ -213,10 +239,10 @@ impl AppState {
                 "answers arrive at this URL, and it is added again as long as pingback.register is true: to \
                  change it, rotate it; to delete it all the same, add force=true",
             )),
-            (false, Listed { is_added_here: false, .. }) => Err(ApiError::PingbackInUse(
+            (false, Listed { added: None, .. }) => Err(ApiError::PingbackInUse(
                 "pingbox did not add this URL: add force=true to delete it all the same",
             )),
-            _ => Ok(listed.text),
+            _ => Ok(Deletable { address: listed.text, added: listed.added }),
         }
     }
 }

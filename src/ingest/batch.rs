@@ -339,7 +339,7 @@ async fn earn(tx: &mut WriteTx<'_>, account: &AccountId, captchas: usize) -> Res
 /// Marks the next tasks as being sent, and hands them out: as many as the money is enough for.
 async fn claim(tx: &mut WriteTx<'_>, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
     let mut tasks = tx.sendable_tasks(claim.limit, now).await?;
-    let mut is_short_of_money = false;
+    let mut is_short_of_money = (!tasks.is_empty()).then_some(false);
     if let (Some(budget), false) = (claim.budget, tasks.is_empty()) {
         let mut left = budget.saturating_sub(tx.committed(now).await?);
         let affordable = tasks.iter().take_while(|task| {
@@ -347,7 +347,7 @@ async fn claim(tx: &mut WriteTx<'_>, claim: &Claim, now: Timestamp) -> Result<Cl
             left >= 0
         });
         let count = affordable.count();
-        is_short_of_money = count < tasks.len();
+        is_short_of_money = Some(count < tasks.len());
         tasks.truncate(count);
     }
     for task in &mut tasks {

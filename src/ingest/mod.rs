@@ -107,8 +107,8 @@ pub(crate) struct Claim {
 #[derive(Debug)]
 pub(crate) struct Claimed {
     pub(crate) tasks: Vec<Task>,
-    /// There are more, but the day's money is not enough for them.
-    pub(crate) is_short_of_money: bool,
+    /// Whether there are more, but the day's money is not enough for them; `None` when there are none.
+    pub(crate) is_short_of_money: Option<bool>,
 }
 
 /// What became of a wish to report.

@@ -19,6 +19,9 @@ const NO_SLOT_WAITS: [(u32, Duration); 4] = [
     (0, Duration::from_secs(300)),
 ];
 
+/// A clock that is set back by more than this does not prolong a pause.
+const CLOCK_STEP: Duration = Duration::from_secs(300);
+
 /// One of the provider's two scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Script {
@@ -224,10 +227,9 @@ impl Backoff {
 }
 
 impl Hold {
-    /// Whether its time is not over. A clock that was set back does not make it longer than it was
-    /// meant to be.
+    /// Whether its time is not over. A clock that was set back by much does not make it longer.
     fn is_running(&self, now: Timestamp) -> bool {
-        self.until.is_some_and(|until| now < until && now >= self.since)
+        self.until.is_some_and(|until| now < until && self.since.since(now) <= CLOCK_STEP)
     }
 }
 
@@ -245,8 +247,9 @@ fn extend(hold: &mut Option<Hold>, cause: &Cause, refusals: u32, now: Timestamp)
         }
     }
     let until = span(cause, repeats, refusals).map(|span| now.after(span).max(earliest));
-    let is_same = hold.as_ref().is_some_and(|known| known.cause == *cause && known.until >= until);
-    if !(is_same && until.is_some()) {
+    // What began before the pause, and asks for less, does not give it another name.
+    let is_covered = until.is_some_and(|until| until <= earliest) && hold.is_some();
+    if !is_covered {
         *hold = Some(Hold { cause: cause.clone(), since: now, until, repeats });
     }
 }
@@ -372,13 +375,16 @@ mod tests {
         backoff.note(Script::In, trouble("ERROR: 1001"), PLENTY, AT);
         backoff.note(Script::In, trouble("ERROR_NO_SLOT_AVAILABLE"), PLENTY, after(1));
         assert_eq!(backoff.gate(Script::In, after(1)), Gate::Until(after(600)));
+        let cause = backoff.hold(Script::In).map(|hold| hold.cause.as_str().to_owned());
+        assert_eq!(cause.as_deref(), Some("ERROR: 1001"));
     }
 
     #[test]
-    fn a_clock_that_is_set_back_does_not_prolong_a_pause() {
+    fn a_clock_that_is_set_back_neither_prolongs_a_pause_nor_ends_it_by_a_hair() {
         let mut backoff = Backoff::default();
         backoff.note(Script::In, trouble("ERROR_ZERO_BALANCE"), PLENTY, after(3600));
         assert_eq!(backoff.gate(Script::In, AT), Gate::Probe);
+        assert_eq!(backoff.gate(Script::In, after(3599)), Gate::Until(after(3660)));
     }
 
     #[test]

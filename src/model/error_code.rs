@@ -137,6 +137,12 @@ impl ErrorCode {
         head.into_iter().map(str::to_owned).chain(rows).collect::<Vec<_>>().join("\n")
     }
 
+    /// Whether its meaning is known.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.entry().is_some()
+    }
+
     /// Whether the same task may succeed when it is submitted again unchanged.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

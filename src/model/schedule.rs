@@ -10,8 +10,9 @@ use super::{CaptchaType, Timestamp};
 pub const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 /// When the last question is planned. The provider forgets a captcha after 15 minutes.
 const LAST: Duration = Duration::from_secs(13 * 60 + 30);
-/// Past this age nothing is asked any more, not even what got no reply.
-pub const TOO_LATE: Duration = Duration::from_secs(14 * 60 + 45);
+/// Past this age nothing is asked any more, not even what got no reply: the age counts from a reply that may
+/// have taken half a minute, and so may the one to the question.
+pub const TOO_LATE: Duration = Duration::from_secs(14 * 60);
 /// When the provider has forgotten a captcha.
 pub const FORGOTTEN: Duration = Duration::from_secs(15 * 60);
 /// The shortest time after which a pingback counts as overdue.

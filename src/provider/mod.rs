@@ -117,14 +117,14 @@ impl Provider {
             });
             request.multipart(form)
         };
-        exchange(request).await.map(|body| Reply::parse(&body, Shape::Value))
+        exchange(request, Shape::Value).await
     }
 
     /// Asks `res.php` for one of its actions.
     pub(crate) async fn ask(&self, question: &Question<'_>) -> Result<Reply, ProviderError> {
         let fixed = [("key", self.credentials.key.expose()), ("action", question.action), ("json", "1")];
         let request = self.http.get(self.endpoint("res.php")).query(&fixed).query(question.params);
-        exchange(request).await.map(|body| Reply::parse(&body, question.shape))
+        exchange(request, question.shape).await
     }
 
     /// SHA-256 of the key: what is remembered belongs to the account that it names.
@@ -137,15 +137,15 @@ impl Provider {
     }
 }
 
-/// Sends a request; the body of whatever comes back.
-async fn exchange(request: RequestBuilder) -> Result<String, ProviderError> {
+/// Sends a request; what comes back.
+async fn exchange(request: RequestBuilder, shape: Shape) -> Result<Reply, ProviderError> {
     // The URL of a `res.php` request holds the key.
     let failed = |error: reqwest::Error| match error.without_url() {
         error if error.is_connect() || error.is_builder() => ProviderError::NotConnected(error),
         error => ProviderError::NoReply(error),
     };
     let mut response = request.send().await.map_err(failed)?;
-    let is_page = response.status().is_server_error() || response.status().is_redirection();
+    let is_page = !response.status().is_success();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if body.len() + chunk.len() > MAX_REPLY_BYTES {
@@ -153,10 +153,12 @@ async fn exchange(request: RequestBuilder) -> Result<String, ProviderError> {
         }
         body.extend_from_slice(&chunk);
     }
-    if is_page && body.is_empty() {
-        body.extend_from_slice(b"<empty error page>");
-    }
-    Ok(String::from_utf8_lossy(&body).into_owned())
+    let body = String::from_utf8_lossy(&body);
+    // A web server's own words, such as `error code: 502`, are no bare reply, and neither is its silence.
+    Ok(match Reply::parse(&body, if is_page { Shape::Value } else { shape }) {
+        Reply::Cut if is_page => Reply::Garbage,
+        reply => reply,
+    })
 }
 
 /// An error with its causes, on one line.

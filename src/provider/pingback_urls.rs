@@ -35,9 +35,9 @@ impl PingbackUrl {
         format!("{}{below}", self.with_segment(self.secret.expose()))
     }
 
-    /// Whether this is how the URL is listed, with or without its scheme, or how it prints.
+    /// Whether this is how the URL is listed, with or without its scheme.
     pub(crate) fn is_listed_as(&self, listed: &str) -> bool {
-        is_same_url(listed, &self.expose()) || is_same_url(listed, &self.to_string())
+        is_same_url(listed, &self.expose())
     }
 
     fn with_segment(&self, segment: &str) -> String {

@@ -52,6 +52,10 @@ impl Reply {
     }
 
     fn value(text: &str, shape: Shape) -> Self {
+        // Some replies carry a code behind `OK|`: the text decides first.
+        if let Some(code) = ErrorCode::parse(text) {
+            return Self::Error(code);
+        }
         let priced = text.rsplit_once('|').filter(|_| shape == Shape::Priced);
         match priced.and_then(|(answer, price)| Some((answer, price.parse().ok()?))) {
             Some((answer, price)) => Self::Ok { text: answer.to_owned(), price: Some(price) },
@@ -125,6 +129,11 @@ mod tests {
                 "ERROR_PAGEURL",
                 r#"{"status":0,"request":"ERROR_PAGEURL","error_text":"…"}"#,
                 error("ERROR_PAGEURL"),
+            ),
+            (
+                "OK|CAPCHA_NOT_READY",
+                r#"{"status":1,"request":"CAPCHA_NOT_READY"}"#,
+                error("CAPCHA_NOT_READY"),
             ),
             ("ERROR: 1003", r#"{"status":0,"request":"ERROR: 1003"}"#, error("ERROR: 1003")),
             ("CAPCHA_NOT_READY", r#"{"status":1,"request":"CAPCHA_NOT_READY"}"#, error("CAPCHA_NOT_READY")),

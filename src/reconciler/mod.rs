@@ -8,15 +8,15 @@ mod question;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::question::{Asker, Verdicts};
+use self::question::{Asker, taken_at};
 use crate::account::Account;
 use crate::ingest::{Fetched, Ingest};
 use crate::model::{Gate, Script, TOO_LATE, Task, TaskId, Timestamp};
@@ -32,9 +32,6 @@ const MAX_IN_FLIGHT: usize = 8;
 const MAX_IDS: usize = 100;
 /// Tasks that one look finds: more than can be under way, so that there are others among them.
 const LOOK: u32 = 1000;
-/// Tasks that must be asked for one by one; past it the rest go into batches again, and are found out
-/// again.
-const MAX_SINGLES: usize = 10_000;
 /// Pause after a question that was not sent, because there was no credit for it.
 const REST: Duration = Duration::from_secs(1);
 /// Pause before what was fetched, and could not be stored, is stored again.
@@ -50,8 +47,6 @@ pub(crate) struct Reconciler {
     asker: Asker,
     /// Asked for at the moment.
     under_way: HashSet<TaskId>,
-    /// Not to be asked for in a batch: one with them in it could not be told apart.
-    singles: HashSet<TaskId>,
     /// Whether answers are asked for because no pingbacks come.
     is_polling: bool,
     /// Nothing is asked before this time.
@@ -60,7 +55,11 @@ pub(crate) struct Reconciler {
 
 impl Reconciler {
     pub(crate) fn new(account: Account, ingest: Ingest, store: Store, resubmit: bool) -> Self {
-        let asker = Asker { account: account.clone(), knows_price: Arc::new(AtomicBool::new(true)) };
+        let asker = Asker {
+            account: account.clone(),
+            knows_price: Arc::new(AtomicBool::new(true)),
+            knows_batches: Arc::new(AtomicBool::new(true)),
+        };
         Self {
             is_polling: false,
             rest_until: Instant::now(),
@@ -70,7 +69,6 @@ impl Reconciler {
             resubmit,
             asker,
             under_way: HashSet::new(),
-            singles: HashSet::new(),
         }
     }
 
@@ -89,6 +87,7 @@ impl Reconciler {
             if Instant::now() >= next_sweep {
                 next_sweep = Instant::now() + SWEEP_INTERVAL;
                 self.sweep().await;
+                self.account.save().await;
                 self.watch_mode().await;
             }
             self.ask_due(&mut questions).await;
@@ -124,7 +123,7 @@ impl Reconciler {
     }
 
     /// Starts to ask for what is due, as far as the provider may be asked.
-    async fn ask_due(&mut self, questions: &mut JoinSet<Verdicts>) {
+    async fn ask_due(&mut self, questions: &mut JoinSet<Asked>) {
         let now = Timestamp::now();
         let most = match self.account.gate(Script::Res) {
             Gate::Open => MAX_IN_FLIGHT,
@@ -142,7 +141,7 @@ impl Reconciler {
             }
         };
         let due = due.into_iter().filter(|task| !self.under_way.contains(&task.id)).collect();
-        for group in grouped(due, &self.singles) {
+        for group in grouped(due, self.asker.knows_batches.load(Ordering::Relaxed)) {
             if questions.len() >= most {
                 break;
             }
@@ -152,18 +151,14 @@ impl Reconciler {
         }
     }
 
-    fn ended(&mut self, ended: Result<Verdicts, tokio::task::JoinError>) {
+    fn ended(&mut self, ended: Result<Asked, JoinError>) {
         match ended {
-            Ok(Verdicts { asked, singles, was_sent, .. }) => {
+            Ok(Asked { tasks, was_sent }) => {
                 if !was_sent {
                     self.rest_until = Instant::now() + REST;
                 }
-                for id in asked {
+                for id in tasks {
                     self.under_way.remove(&id);
-                    self.singles.remove(&id);
-                }
-                if self.singles.len() < MAX_SINGLES {
-                    self.singles.extend(singles);
                 }
             }
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -172,39 +167,41 @@ impl Reconciler {
     }
 }
 
-/// Asks for some tasks, and records what is said of each.
-async fn ask(asker: Asker, ingest: Ingest, tasks: Vec<Task>) -> Verdicts {
+/// The tasks of a question that has ended.
+struct Asked {
+    tasks: Vec<TaskId>,
+    /// Not when there was no credit for it.
+    was_sent: bool,
+}
+
+/// Asks for some tasks, and records what is said of each. What the provider is about to forget is not asked
+/// for any more.
+async fn ask(asker: Asker, ingest: Ingest, tasks: Vec<Task>) -> Asked {
     let now = Timestamp::now();
-    let taken_at = |task: &Task| task.submitted_at.unwrap_or(task.created_at);
+    let ids = tasks.iter().map(|task| task.id).collect();
     let (late, tasks): (Vec<_>, Vec<_>) =
         tasks.into_iter().partition(|task| now.since(taken_at(task)) >= TOO_LATE);
-    let mut verdicts = Verdicts::default();
-    verdicts.asked.extend(late.iter().map(|task| task.id));
-    verdicts.fetched.extend(late.iter().map(|task| (task.id, Fetched::NotYet(None))));
-    verdicts.was_sent = true;
-    if !tasks.is_empty() {
-        asker.ask_for(tasks, &mut verdicts).await;
-    }
-    let mut fetched = std::mem::take(&mut verdicts.fetched);
+    let said = if tasks.is_empty() { Some(Vec::new()) } else { asker.ask_for(&tasks).await };
+    let was_sent = said.is_some();
+    let never = late.iter().map(|task| (task.id, Fetched::NotYet(None)));
+    let fetched: Vec<_> = said.into_iter().flatten().chain(never).collect();
     // An answer that was fetched is paid for: it is stored, however long that takes.
     while !fetched.is_empty() {
         match ingest.fetched(fetched.clone()).await {
-            Ok(()) => fetched.clear(),
-            Err(error) => {
-                warn!(%error, "Could not record what was fetched: {error}");
-                sleep(RECORD_PAUSE).await;
-            }
+            Ok(()) => break,
+            Err(error) => warn!(%error, "Could not record what was fetched: {error}"),
         }
+        sleep(RECORD_PAUSE).await;
     }
-    verdicts
+    Asked { tasks: ids, was_sent }
 }
 
 /// The tasks in the order in which they are due, those that may share a question together.
-fn grouped(due: Vec<Task>, singles: &HashSet<TaskId>) -> Vec<Vec<Task>> {
+fn grouped(due: Vec<Task>, in_batches: bool) -> Vec<Vec<Task>> {
     let mut groups: Vec<Vec<Task>> = Vec::new();
     let mut batch: Option<usize> = None;
     for task in due {
-        let joins = task.kind.is_safe_in_batches() && !singles.contains(&task.id);
+        let joins = in_batches && task.kind.is_safe_in_batches();
         if let Some(index) = batch.filter(|&index| joins && groups[index].len() < MAX_IDS) {
             groups[index].push(task);
         } else {

@@ -104,7 +104,7 @@ fn expected(rows: &[sqlx::sqlite::SqliteRow]) -> Result<i64, sqlx::Error> {
 impl Store {
     /// The credit of an account.
     pub(crate) async fn credit(&self, account: &AccountId) -> Result<Credit, StoreError> {
-        let row = sqlx::query(CREDIT).bind(&account.0).fetch_optional(&self.own_reader).await?;
+        let row = sqlx::query(CREDIT).bind(&account.0).fetch_optional(&self.reader).await?;
         Ok(credit(row.as_ref())?)
     }
 
@@ -149,7 +149,7 @@ impl Store {
     /// The task that was sent with this token in its pingback URL.
     pub(crate) async fn task_of_token(&self, digest: &[u8; 32]) -> Result<Option<TaskId>, StoreError> {
         const SQL: &str = "SELECT task_id FROM task_token WHERE digest = $1";
-        let row = sqlx::query(SQL).bind(hex(digest)).fetch_optional(&self.reader).await?;
+        let row = sqlx::query(SQL).bind(hex(digest)).fetch_optional(&self.sender_reader).await?;
         Ok(row.map(|row| rows::task_id(&row, "task_id")).transpose()?)
     }
 
@@ -249,11 +249,11 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Has every submitted task asked for by `at`, or when the slowest first wait is over; how many
-    /// there were.
+    /// Has every submitted task asked for 5 s after `at`, the shortest time between two questions, or when
+    /// the slowest first wait is over; how many there were.
     pub(crate) async fn ask_for_all(&mut self, at: Timestamp) -> Result<u64, StoreError> {
         const SQL: &str = concat!(
-            "UPDATE task SET due_at = MIN(due_at, MAX($1, submitted_at + 20000000)) WHERE ",
+            "UPDATE task SET due_at = MIN(due_at, MAX($1 + 5000000, submitted_at + 20000000)) WHERE ",
             under_way!(),
             " AND status = 'submitted' AND due_at > $1 AND submitted_at > $1 - 810000000"
         );
@@ -269,9 +269,10 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Forgets a URL that was deleted.
+    /// Forgets a URL that was deleted, or all of them.
     pub(crate) async fn delete_added_url(&mut self, url: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM pingback_url WHERE url = $1").bind(url).execute(self.connection()).await?;
+        const SQL: &str = "DELETE FROM pingback_url WHERE url = $1 OR $1 = 'all'";
+        sqlx::query(SQL).bind(url).execute(self.connection()).await?;
         Ok(())
     }
 }

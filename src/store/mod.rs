@@ -29,8 +29,10 @@ pub(crate) struct Store {
     writer: Arc<Mutex<Option<SqliteConnection>>>,
     /// For callers.
     reader: SqlitePool,
-    /// For the dispatcher, which must not queue behind them.
+    /// For the dispatcher and its like, which must not queue behind them.
     own_reader: SqlitePool,
+    /// For senders of pingbacks, which must not queue behind either.
+    sender_reader: SqlitePool,
     /// Held for as long as the database is in use: one process writes it.
     lock: Arc<File>,
 }
@@ -94,6 +96,7 @@ impl Store {
     pub(crate) async fn close(&self) {
         self.reader.close().await;
         self.own_reader.close().await;
+        self.sender_reader.close().await;
         let connection = self.writer.lock().await.take();
         if let Some(Err(error)) = match connection {
             Some(connection) => Some(connection.close().await),

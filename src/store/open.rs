@@ -89,9 +89,13 @@ impl Store {
             let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
             pool.connect_with(options.clone().read_only(true)).await.map_err(open_error)
         };
-        let (reader, own_reader) = (readers(READERS).await?, readers(1).await?);
-        let store =
-            Self { writer: Arc::new(Mutex::new(Some(writer))), reader, own_reader, lock: Arc::new(lock) };
+        let store = Self {
+            reader: readers(READERS).await?,
+            own_reader: readers(1).await?,
+            sender_reader: readers(1).await?,
+            writer: Arc::new(Mutex::new(Some(writer))),
+            lock: Arc::new(lock),
+        };
         store.recover(now).await.map_err(|StoreError(error)| open_error(error))?;
         Ok(store)
     }

@@ -162,10 +162,10 @@ async fn a_used_up_credit_delays_and_never_bans() {
     // The balance can wait: what is left is for answers.
     assert_eq!(app.account().await["credit"]["left"], 5);
     assert_eq!(app.account().await["balance"], Value::Null);
-    assert_eq!(app.get("/v1/pingbacks").await.0, StatusCode::OK);
-    app.connect_and("UPDATE credit SET calls = 0").await;
     let (status, problem) = app.get("/v1/pingbacks").await;
     assert_eq!((status.as_u16(), &problem["code"]), (503, &json!("provider_unavailable")), "{problem}");
-    app.submitted().await;
+    for _ in 0..20 {
+        app.submitted().await;
+    }
     assert_eq!(app.get("/v1/pingbacks").await.0, StatusCode::OK);
 }

@@ -31,8 +31,8 @@ pub(crate) enum Act {
     Reply(String),
     /// The same, when the test allows it.
     ReplyWhenAllowed(String),
-    /// A status and a page.
-    Page(StatusCode),
+    /// A status and what a web server says by itself.
+    Page(StatusCode, &'static str),
     /// The reply breaks off after its head.
     BreakOff,
 }
@@ -59,7 +59,7 @@ impl Scripted {
                     gate.acquire().await.unwrap().forget();
                     text.into_response()
                 }
-                Act::Page(status) => (status, "<html><body>Sorry</body></html>").into_response(),
+                Act::Page(status, text) => (status, text).into_response(),
                 Act::BreakOff => Response::new(Body::new(Broken)),
             }
         };
@@ -270,11 +270,59 @@ async fn a_reply_that_breaks_off_or_never_comes_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn pages_on_res_php_are_met_with_longer_and_longer_waits() {
+async fn a_call_that_nobody_waits_for_any_more_is_heeded_all_the_same() {
+    let scripted = Scripted::spawn(|_| Act::ReplyWhenAllowed("ERROR_KEY_DOES_NOT_EXIST".to_owned())).await;
+    let data = TempDir::new().unwrap();
+    let unregistered = [("PINGBOX_PINGBACK__REGISTER", "false")];
+    let process = Process::start(data.path(), &scripted.url, &unregistered).await;
+    let request = process.http.get(format!("{}/v1/pingbacks", process.api));
+    assert!(request.timeout(std::time::Duration::from_millis(500)).send().await.is_err());
+    scripted.until_seen("/res.php", 1).await;
+    scripted.allow();
+    let stopped = async {
+        while process.get("/v1/account").await["backoff"]["res_php"]["stopped"] != true {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, stopped).await.expect("it is heeded");
+    assert_eq!(scripted.seen("/res.php").len(), 1);
+}
+
+#[tokio::test]
+async fn a_suspension_is_no_refusal_of_our_url() {
+    let take = take();
+    let scripted = Scripted::spawn(move |seen| match seen.params.get("action").map(String::as_str) {
+        Some("get_pingback") => Act::Reply("OK|".to_owned()),
+        Some("add_pingback") => Act::Reply("ERROR: 1003".to_owned()),
+        _ => take(),
+    })
+    .await;
+    let data = TempDir::new().unwrap();
+    let process = Process::start(data.path(), &scripted.url, &[]).await;
+    let suspended = async {
+        loop {
+            let account = process.get("/v1/account").await;
+            if account["backoff"]["res_php"]["code"] == "ERROR: 1003"
+                && account["registration"]["state"] != "pending"
+            {
+                return account;
+            }
+        }
+    };
+    let account = timeout(PATIENCE, suspended).await.expect("it is suspended");
+    assert_eq!(
+        (&account["answers"], &account["registration"]["state"]),
+        (&json!("pingback"), &json!("unreachable"))
+    );
+    assert_eq!(account["backoff"]["in_php"]["code"], "ERROR: 1003");
+}
+
+#[tokio::test]
+async fn a_web_servers_own_words_are_no_reply() {
     let take = take();
     let scripted = polled(move |seen| match seen.path.as_str() {
         "/in.php" => take(),
-        _ => Act::Page(StatusCode::INTERNAL_SERVER_ERROR),
+        _ => Act::Page(StatusCode::BAD_GATEWAY, "error code: 502"),
     })
     .await;
     let data = TempDir::new().unwrap();
