@@ -3,29 +3,34 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
+//! | `balance` | what is on it |
+//! | `pauses` | pauses that the provider asked for: told, stored, explained, ended |
 //! | `sent` | what a reply of `in.php` means for its task |
 //! | `registration` | how far the registration of our pingback URL has come |
 //! | `tally` | what was called, and what came of it |
 
+mod balance;
+mod pauses;
 mod registration;
 mod sent;
 mod tally;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use balance::BalanceSheet;
+use pauses::stopped;
 pub(crate) use registration::{Registration, remedy};
 pub(crate) use tally::{Call, Tally};
 
 use crate::ingest::{Ingest, SharedSolveTimes, WriteError};
 use crate::model::{
-    Backoff, Captcha, CaptchaType, Cause, ErrorCode, Gate, Hold, Pace, Price, Remedy, Script, Secret, Sent,
-    Signal, Terms, Timestamp,
+    Backoff, Captcha, CaptchaType, Cause, ErrorCode, Gate, Hold, Pace, Remedy, Script, Secret, Sent, Signal,
+    Terms, Timestamp,
 };
 use crate::provider::{
     PingbackUrl, PingbackUrls, Provider, ProviderError, Question, Reply, Secrets, Shape, explain, signal,
@@ -34,10 +39,6 @@ use crate::store::{AccountId, Store, StoreError};
 
 /// Calls that look after nothing urgent leave so many for those that fetch answers.
 pub(crate) const RESERVE: u32 = 300;
-/// How long a balance counts as known.
-const BALANCE_AGE: Duration = Duration::from_secs(60);
-/// How long a caller waits for a new one.
-const BALANCE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The account, shared by everything that calls the provider.
 #[derive(Clone)]
@@ -70,27 +71,11 @@ struct Shared {
     tally: Tally,
 }
 
-/// What is known of the balance.
-#[derive(Debug, Default)]
-struct BalanceSheet {
-    known: Option<Balance>,
-    /// When it was last asked for, whatever came of it.
-    asked_at: Option<Timestamp>,
-}
-
 #[derive(Debug, Default)]
 struct State {
     backoff: Backoff,
     /// The day's money is not enough for the next task.
     is_short_of_money: bool,
-}
-
-/// What is on the account.
-#[derive(Clone, Debug)]
-pub(crate) struct Balance {
-    /// A decimal, in the account's currency; it may be negative.
-    pub(crate) amount: String,
-    pub(crate) at: Timestamp,
 }
 
 /// Why there is no reply of `res.php`.
@@ -269,43 +254,8 @@ impl Account {
         }
     }
 
-    /// Tells and stores a change of the pauses.
-    async fn changed(&self, before: &Backoff, after: &Backoff) {
-        log_change(before, after);
-        self.tell_change();
-        self.0.is_saved.store(false, Ordering::Release);
-        self.save().await;
-    }
-
-    /// Stores the pauses, if they have changed since they were stored. Whoever changes them does so at once;
-    /// the reconciler tries again what failed.
-    pub(crate) async fn save(&self) {
-        let _turn = self.0.saving.lock().await;
-        if self.0.is_saved.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let backoff = self.backoff();
-        if let Err(error) = self.0.ingest.store_backoff(backoff).await {
-            self.0.is_saved.store(false, Ordering::Release);
-            warn!(%error, "Could not store the pauses that the provider asked for: {error}");
-        }
-    }
-
     fn tell_change(&self) {
         self.0.changes.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    /// An operator has acted: everything is tried again, one request at first.
-    pub(crate) async fn resume(&self) {
-        let before = {
-            let mut state = self.state();
-            let before = state.backoff.clone();
-            state.backoff.resume();
-            before
-        };
-        self.0.is_proven.store(false, Ordering::Release);
-        info!("An operator had pingbox go on sending");
-        self.changed(&before, &Backoff::default()).await;
     }
 
     /// The day's money is, or is not, enough for the next task.
@@ -317,16 +267,6 @@ impl Account {
             _ => return,
         }
         self.tell_change();
-    }
-
-    /// Why queued tasks wait, if they do.
-    pub(crate) fn why_tasks_wait(&self) -> Option<String> {
-        let state = self.state();
-        match state.backoff.hold(Script::In) {
-            Some(Hold { cause, until: None, .. }) => Some(stopped(cause)),
-            Some(hold) => Some(hold.cause.to_string()),
-            None => state.is_short_of_money.then(|| SHORT_OF_MONEY.to_owned()),
-        }
     }
 
     /// The pauses in force.
@@ -407,38 +347,6 @@ impl Account {
         self.0.urls.replace(secrets);
         Ok(true)
     }
-
-    /// What is on the account: asked for unless it was within the last minute. `None` if it was never
-    /// known.
-    pub(crate) async fn balance(&self) -> Option<Balance> {
-        // One caller asks, the others wait for what it finds; none of them for long.
-        drop(tokio::time::timeout(BALANCE_DEADLINE, self.ask_balance()).await);
-        self.balance_sheet().known.clone()
-    }
-
-    async fn ask_balance(&self) {
-        let _turn = self.0.asking_balance.lock().await;
-        let now = Timestamp::now();
-        if self.balance_sheet().asked_at.is_some_and(|asked_at| now.since(asked_at) < BALANCE_AGE) {
-            return;
-        }
-        self.balance_sheet().asked_at = Some(now);
-        let question = Question { action: "getbalance", params: &[], shape: Shape::Bare };
-        match self.ask(&question, RESERVE).await {
-            Ok(Reply::Ok { text, .. }) if is_amount(&text) => {
-                self.balance_sheet().known = Some(Balance { amount: text, at: now });
-            }
-            Ok(_) => info!("The provider did not tell the balance"),
-            // Nothing was sent.
-            Err(Unanswered::Held(_) | Unanswered::Write(_)) => self.balance_sheet().asked_at = None,
-            Err(error) => info!(%error, "Could not ask for the balance: {error}"),
-        }
-    }
-
-    fn balance_sheet(&self) -> MutexGuard<'_, BalanceSheet> {
-        // Nothing panics while it is held.
-        self.0.balance.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A question that outlives who asks it.
@@ -469,41 +377,6 @@ pub(crate) const SECRETS: &str = "pingback_secrets";
 
 const SHORT_OF_MONEY: &str =
     "spend.daily_limit would be exceeded: tasks are sent again tomorrow (UTC), or when the limit is raised";
-
-fn stopped(cause: &Cause) -> String {
-    format!(
-        "{cause}. Nothing is sent until the key changes or an operator has acted: `pingbox doctor --resume`"
-    )
-}
-
-/// Once per change, not once per request.
-fn log_change(before: &Backoff, after: &Backoff) {
-    for script in Script::ALL {
-        let name = script.as_str();
-        let (before, after) = (before.hold(script), after.hold(script));
-        if before.map(|hold| &hold.cause) == after.map(|hold| &hold.cause) {
-            continue;
-        }
-        match after {
-            None => info!(script = name, "The provider takes requests to {name} again"),
-            Some(Hold { cause, until: None, .. }) => {
-                error!(
-                    script = name,
-                    code = cause.as_str(),
-                    "{name} is not called any more: {}",
-                    stopped(cause)
-                );
-            }
-            Some(Hold { cause, until: Some(until), .. }) => {
-                warn!(script = name, code = cause.as_str(), %until, "{name} is not called until {until}: {cause}");
-            }
-        }
-    }
-}
-
-fn is_amount(text: &str) -> bool {
-    text.strip_prefix('-').unwrap_or(text).parse::<Price>().is_ok()
-}
 
 /// A token for the pingback URL of one task: 128 bits.
 pub(crate) fn task_token() -> Result<Secret, getrandom::Error> {

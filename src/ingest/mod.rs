@@ -7,6 +7,7 @@
 mod batch;
 mod chores;
 mod touched;
+mod words;
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,11 +18,11 @@ use tracing::error;
 
 use self::batch::{Asked, Batch, Job};
 use self::chores::{Chore, NewReport};
-use crate::model::{
-    Backoff, Pingback, Report, ReportError, Sent, SolveTimes, Status, Submission, Task, TaskId, Timestamp,
-    TokenId, Verdict, Via,
+pub(crate) use self::words::{
+    Cancelled, Claim, Claimed, Fetched, Receipt, Received, Reported, Submit, Submitted, WriteError,
 };
-use crate::store::{AccountId, IdempotencyKey, Retired, RetirementPlan, Store};
+use crate::model::{Backoff, Report, Sent, SolveTimes, Status, Task, TaskId, TokenId, Verdict, Via};
+use crate::store::{AccountId, Retired, RetirementPlan, Store};
 use crate::waiters::Waiters;
 
 /// Writes that may wait. Beyond it a write is refused at once, so that senders hear 503 instead of
@@ -32,119 +33,6 @@ const MAX_BATCH: usize = 256;
 
 /// How long an idempotency key holds.
 pub(crate) const IDEMPOTENCY_WINDOW: Duration = Duration::from_hours(24);
-
-/// Why a write did not happen. Nothing of it is stored, or at least nobody was told so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum WriteError {
-    /// Too many writes wait already.
-    #[error("too many writes are waiting")]
-    Busy,
-    /// The database failed; the writer has logged how.
-    #[error("the database cannot be written")]
-    Failed,
-}
-
-/// A captcha to store as a task.
-#[derive(Debug)]
-pub(crate) struct Submit {
-    pub(crate) owner: TokenId,
-    pub(crate) submission: Submission,
-    pub(crate) idempotency: Option<IdempotencyKey>,
-    /// The most that the day's captchas may cost, in billionths.
-    pub(crate) daily_limit: Option<i64>,
-}
-
-/// What became of a submission.
-#[derive(Debug)]
-pub(crate) enum Submitted {
-    /// It is a new task.
-    New(Task),
-    /// It is this earlier task, submitted under the same idempotency key.
-    Repeated(Task),
-    /// Its idempotency key belongs to a task with another content.
-    KeyReused,
-    /// The day's money is spent, or promised to the tasks under way.
-    OverLimit,
-}
-
-/// A pingback, and the task whose own URL it came to.
-#[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) pingback: Pingback,
-    pub(crate) task: Option<TaskId>,
-}
-
-/// What `res.php` said of a captcha.
-#[derive(Clone, Debug)]
-pub(crate) enum Fetched {
-    /// How it ended.
-    Word(Pingback),
-    /// Nothing yet: it is asked again then, or never.
-    NotYet(Option<Timestamp>),
-}
-
-impl Fetched {
-    fn word(&self) -> Option<&Pingback> {
-        match self {
-            Self::Word(word) => Some(word),
-            Self::NotYet(_) => None,
-        }
-    }
-}
-
-/// A wish for tasks to send.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    /// At most this many.
-    pub(crate) limit: u32,
-    /// Digests of the tokens in their pingback URLs: as many as the limit, or none.
-    pub(crate) tokens: Vec<[u8; 32]>,
-    /// What the day's captchas may cost, less what is being sent, in billionths; `None`: anything.
-    pub(crate) budget: Option<i64>,
-}
-
-/// Tasks to send, which are marked as being sent.
-#[derive(Debug)]
-pub(crate) struct Claimed {
-    pub(crate) tasks: Vec<Task>,
-    /// Whether there are more, but the day's money is not enough for them; `None` when there are none.
-    pub(crate) is_short_of_money: Option<bool>,
-}
-
-/// What became of a wish to report.
-#[derive(Debug)]
-pub(crate) enum Reported {
-    /// It is on disk, and will be sent.
-    New(Report),
-    /// There is one already.
-    Earlier(Report),
-    /// There can be none.
-    Refused(ReportError),
-    /// There is no such task, or it is not the caller's.
-    NotFound,
-}
-
-/// What became of a pingback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Receipt {
-    /// It settled a task.
-    Settled(TaskId),
-    /// It says again what is known.
-    Repeated,
-    /// It settles nothing, and is kept: unmatched, differing, or about the account.
-    Kept,
-}
-
-/// What became of a wish to cancel.
-#[derive(Debug)]
-pub(crate) enum Cancelled {
-    /// It is cancelled.
-    Done(Task),
-    /// It was sent, or has ended.
-    TooLate(Task),
-    /// There is no such task, or it is not the caller's.
-    NotFound,
-}
 
 /// The writer's queue, as everybody who writes holds it. The writer ends when the last one is gone
 /// and the queue is empty.
@@ -342,7 +230,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CaptchaType, FieldValue, Fields, REMEMBERED};
+    use crate::model::{CaptchaType, FieldValue, Fields, REMEMBERED, Submission, Timestamp};
 
     async fn idle_writer(folder: &tempfile::TempDir) -> (Ingest, Writer) {
         let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
