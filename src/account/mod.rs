@@ -30,7 +30,7 @@ pub(crate) use tally::{Call, Tally};
 use crate::ingest::{Ingest, SharedSolveTimes, WriteError};
 use crate::model::{
     Backoff, Captcha, CaptchaType, Cause, ErrorCode, Gate, Hold, Pace, Remedy, Script, Secret, Sent, Signal,
-    Terms, Timestamp,
+    Timestamp,
 };
 use crate::provider::{
     PingbackUrl, PingbackUrls, Provider, ProviderError, Question, Reply, Secrets, Shape, explain, signal,
@@ -56,6 +56,8 @@ struct Shared {
     alone: tokio::sync::Mutex<()>,
     /// What was left of the credit when it was last used.
     credit: AtomicU32,
+    /// The same of replies of `ERROR_NO_SLOT_AVAILABLE`.
+    refusals: AtomicU32,
     solve_times: SharedSolveTimes,
     registration: watch::Sender<Registration>,
     /// Counts the changes of what holds tasks back.
@@ -122,6 +124,7 @@ impl Account {
             is_proven: AtomicBool::new(false),
             alone: tokio::sync::Mutex::new(()),
             credit: AtomicU32::new(credit.calls.level()),
+            refusals: AtomicU32::new(credit.refusals.level()),
             solve_times,
             registration: watch::Sender::new(registration),
             changes: watch::Sender::new(0),
@@ -234,18 +237,22 @@ impl Account {
             }
             Signal::Trouble(_) => {}
         }
-        let refusals = match &signal {
-            Signal::Trouble(Cause::Code(code)) if code.as_str() == ErrorCode::NO_SLOT => {
-                self.0.ingest.refuse().await.unwrap_or(Terms::REFUSALS.capacity)
-            }
-            _ => Terms::REFUSALS.capacity,
-        };
+        let is_refusal =
+            matches!(&signal, Signal::Trouble(Cause::Code(code)) if code.as_str() == ErrorCode::NO_SLOT);
+        let refusals = self.0.refusals.load(Ordering::Relaxed).saturating_sub(u32::from(is_refusal));
+        // The pause comes first: nobody starts while what follows is being stored.
         let (before, after) = {
             let mut state = self.state();
             let before = state.backoff.clone();
             state.backoff.note(script, signal, refusals, Timestamp::now());
             (before, state.backoff.clone())
         };
+        if is_refusal {
+            match self.0.ingest.refuse().await {
+                Ok(left) => self.0.refusals.store(left, Ordering::Relaxed),
+                Err(error) => warn!(%error, "Could not count that the provider had no slot: {error}"),
+            }
+        }
         if before != after {
             if let Err(error) = result {
                 info!(script = script.as_str(), "No reply of {}: {}", script.as_str(), explain(error));
