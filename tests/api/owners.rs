@@ -79,3 +79,35 @@ async fn an_idempotency_key_means_something_only_to_its_owner() {
     assert_ne!(alice, bob);
     assert_eq!(submit("alice").await, (StatusCode::OK, alice));
 }
+
+#[tokio::test]
+async fn nobody_reports_on_or_counts_the_tasks_of_another() {
+    let app = with_tokens().await;
+    let (_, task) = call(&app, "alice", Method::POST, "/v1/tasks").await;
+    let id = task["id"].as_str().unwrap();
+    let captcha_id = loop {
+        let (_, task) = call(&app, "alice", Method::GET, &format!("/v1/tasks/{id}?wait=1")).await;
+        if let Some(captcha_id) = task["captcha_id"].as_str() {
+            break captcha_id.to_owned();
+        }
+    };
+    assert_eq!(app.pingback(&captcha_id, "Friday").await, StatusCode::OK);
+    let report = async |token: &str, id: &str| {
+        let url = format!("{}/v1/tasks/{id}/report?wait=0", app.api);
+        let request = app.http.post(url).bearer_auth(token).json(&json!({"verdict": "bad"}));
+        let reply = request.send().await.unwrap();
+        (reply.status(), reply.json::<Value>().await.unwrap())
+    };
+    assert_eq!(report("bob", id).await, report("bob", "999").await);
+    assert_eq!(report("reader", id).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(report("alice", id).await.0, StatusCode::ACCEPTED);
+    let path = format!("/v1/tasks/{id}/report");
+    assert_eq!(call(&app, "bob", Method::GET, &path).await.1["code"], "task_not_found");
+    for (token, total) in [("alice", 1), ("bob", 0), ("reader", 0), ("boss", 1)] {
+        assert_eq!(call(&app, token, Method::GET, "/v1/stats").await.1["total"], total, "{token}");
+    }
+    for path in ["/v1/pingbacks", "/v1/pingbacks/rotate", "/v1/account/resume"] {
+        let method = if path == "/v1/pingbacks" { Method::GET } else { Method::POST };
+        assert_eq!(call(&app, "alice", method, path).await.0, StatusCode::FORBIDDEN, "{path}");
+    }
+}
