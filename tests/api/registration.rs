@@ -192,3 +192,50 @@ async fn only_admins_touch_the_urls() {
         assert_eq!(reply(request).await.0, StatusCode::UNAUTHORIZED, "{method} {path}");
     }
 }
+
+#[tokio::test]
+async fn the_old_url_goes_when_its_tasks_are_done() {
+    let app = TestApp::with(never_solved(), &OWN_SECRET).await;
+    app.until_registered().await;
+    let old_secret = app.listed().await[0].rsplit('/').next().unwrap().to_owned();
+    let (id, captcha_id) = app.submitted().await;
+    assert_eq!(app.rotate().await.0, StatusCode::ACCEPTED);
+    let rotated = async {
+        while app
+            .number(
+                "SELECT json_array_length(value, '$.retired') FROM memory WHERE name = 'pingback_secrets'",
+            )
+            .await
+            == 0
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, rotated).await.expect("it changes");
+    let post = async |app: &TestApp, captcha_id: &str| {
+        let url = format!("{}/pingback/{old_secret}", app.public);
+        app.http.post(url).form(&[("id", captcha_id), ("code", "Friday")]).send().await.unwrap().status()
+    };
+    // Long ago, but a task from before is open.
+    let long_ago = "UPDATE memory SET value = json_set(value, '$.retired[0][1]',
+            (SELECT created_at + 1 FROM task)) WHERE name = 'pingback_secrets'";
+    app.connect_and("UPDATE task SET created_at = created_at - 901000000").await;
+    app.connect_and(long_ago).await;
+    let app = app.restart_with(never_solved(), &OWN_SECRET).await;
+    app.until_registered().await;
+    assert_eq!(post(&app, &captcha_id).await, StatusCode::OK);
+    assert_eq!(app.task(&id).await["status"], "solved");
+
+    let app = app.restart_with(never_solved(), &OWN_SECRET).await;
+    let gone = async {
+        while post(&app, "70000000001").await != StatusCode::NOT_FOUND {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("it goes");
+    let requests = serde_json::to_value(app.sandbox.requests()).unwrap();
+    let is_deletion = |request: &&Value| request["parameters"]["action"] == "del_pingback";
+    let deletions: Vec<_> = requests.as_array().unwrap().iter().filter(is_deletion).collect();
+    assert_eq!(deletions.len(), 1);
+    assert!(deletions[0]["parameters"]["addr"].as_str().unwrap().ends_with(&old_secret), "{deletions:?}");
+}
