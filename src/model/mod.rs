@@ -34,6 +34,7 @@ pub use purse::{Purse, Terms};
 pub use report::{Report, ReportError, Verdict};
 pub use schedule::{FORGOTTEN, Pace, SHORTEST_WAIT, TOO_LATE, retry};
 pub use secret::Secret;
+pub(crate) use secret::hex;
 pub use solve_times::{REMEMBERED, SolveTimes};
 pub use submission::{DEFAULT_TTL, Submission};
 pub use task::{Sent, Status, Task, Via};

@@ -7,7 +7,7 @@ use super::write::json;
 use super::{Store, StoreError, WriteTx};
 use crate::model::{
     Backoff, CaptchaType, Cause, Hold, Price, Purse, REMEMBERED, Script, SolveTimes, Task, TaskId, Terms,
-    Timestamp,
+    Timestamp, hex,
 };
 
 /// Microseconds of a day.
@@ -57,15 +57,6 @@ impl Spent {
     pub(crate) fn price(&self) -> Price {
         Price::from_nanos(self.nanos)
     }
-}
-
-/// A digest as the database holds it.
-pub(super) fn hex(digest: &[u8; 32]) -> String {
-    use std::fmt::Write as _;
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String never fails");
-        text
-    })
 }
 
 const CREDIT: &str = "SELECT calls, refusals FROM credit WHERE account = $1";

@@ -1,7 +1,5 @@
 //! Complaints and confirmations, until the provider has them.
 
-use std::str::FromStr;
-
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
@@ -9,14 +7,20 @@ use super::rows::{parsed, task_id, time};
 use super::{Store, StoreError, WriteTx};
 use crate::model::{CaptchaId, Report, TaskId, Timestamp, Verdict};
 
-const COLUMNS: &str = "SELECT task_id, captcha_id, verdict, reply, recorded, created_at, expires_at, ended_at
-    FROM report WHERE task_id = $1";
+/// The columns that [`report`] reads.
+macro_rules! report_columns {
+    () => {
+        "task_id, captcha_id, verdict, reply, recorded, created_at, expires_at, ended_at"
+    };
+}
+
+const BY_TASK: &str = concat!("SELECT ", report_columns!(), " FROM report WHERE task_id = $1");
 
 fn report(row: &SqliteRow) -> Result<Report, sqlx::Error> {
     Ok(Report {
         task: task_id(row, "task_id")?,
         captcha_id: parsed::<CaptchaId>(row, "captcha_id")?,
-        verdict: Verdict::from_str(row.try_get("verdict")?).unwrap_or(Verdict::Bad),
+        verdict: parsed::<Verdict>(row, "verdict")?,
         reply: row.try_get("reply")?,
         is_recorded: row.try_get("recorded")?,
         created_at: time(row, "created_at")?,
@@ -28,15 +32,17 @@ fn report(row: &SqliteRow) -> Result<Report, sqlx::Error> {
 impl Store {
     /// The report on a task.
     pub(crate) async fn report(&self, task: TaskId) -> Result<Option<Report>, StoreError> {
-        let row = sqlx::query(COLUMNS).bind(task.number()).fetch_optional(&self.reader).await?;
+        let row = sqlx::query(BY_TASK).bind(task.number()).fetch_optional(&self.reader).await?;
         Ok(row.as_ref().map(report).transpose()?)
     }
 
     /// Reports that the provider does not have, oldest first.
     pub(crate) async fn open_reports(&self, limit: u32) -> Result<Vec<Report>, StoreError> {
-        const SQL: &str =
-            "SELECT task_id, captcha_id, verdict, reply, recorded, created_at, expires_at, ended_at
-            FROM report WHERE ended_at IS NULL ORDER BY created_at LIMIT $1";
+        const SQL: &str = concat!(
+            "SELECT ",
+            report_columns!(),
+            " FROM report WHERE ended_at IS NULL ORDER BY created_at LIMIT $1"
+        );
         let rows = sqlx::query(SQL).bind(limit).fetch_all(&self.own_reader).await?;
         Ok(rows.iter().map(report).collect::<Result<_, _>>()?)
     }
@@ -45,7 +51,7 @@ impl Store {
 impl WriteTx<'_> {
     /// The report on a task.
     pub(crate) async fn report(&mut self, task: TaskId) -> Result<Option<Report>, StoreError> {
-        let row = sqlx::query(COLUMNS).bind(task.number()).fetch_optional(self.connection()).await?;
+        let row = sqlx::query(BY_TASK).bind(task.number()).fetch_optional(self.connection()).await?;
         Ok(row.as_ref().map(report).transpose()?)
     }
 
