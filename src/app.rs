@@ -204,11 +204,8 @@ impl Wiring<'_> {
     /// Starts every part.
     async fn start(self, listeners: Listeners) -> anyhow::Result<()> {
         let access = setup::access(self.config, listeners.api.local_addr()?, self.store).await?;
-        let heralds = Heralds {
-            waiters: Arc::default(),
-            queued: Arc::default(),
-            solve_times: Arc::new(Mutex::new(self.store.solve_times().await?)),
-        };
+        let solve_times = Arc::new(Mutex::new(self.store.solve_times().await?));
+        let heralds = Heralds { solve_times, ..Heralds::default() };
         let provider = Provider::new(self.credentials.clone()).context("could not set up the HTTP client")?;
         let id = AccountId::new(provider.key_digest());
         let (ingest, writer) = ingest::writer(self.store.clone(), id, heralds.clone());
@@ -233,10 +230,12 @@ impl Wiring<'_> {
             ingest,
             store: self.store.clone(),
             waiters: heralds.waiters,
+            sent: heralds.sent,
             account,
             desk,
             access,
             max_wait: self.config.api.max_wait,
+            hold: self.config.compat.hold,
             daily_limit,
             rotation: setup::rotation(self.config),
             uploads: Semaphore::new(http::UPLOADS),

@@ -1,4 +1,5 @@
-//! Who waits for which task. An entry lives only while somebody waits.
+//! Who waits for which task: for its end, or for word of its sending. An entry lives only while somebody
+//! waits.
 //!
 //! A waiter subscribes, then reads the store, then waits: a change that is committed after the
 //! subscription reaches it, an earlier one is seen by the read.
@@ -22,10 +23,10 @@ pub(crate) struct Waiters {
 
 type Shard = HashMap<TaskId, Vec<Arc<Mailbox>>>;
 
-/// What has ended since its waiter last looked.
+/// What has come about since its waiter last looked.
 #[derive(Debug, Default)]
 struct Mailbox {
-    ended: Mutex<Vec<Arc<Task>>>,
+    news: Mutex<Vec<Arc<Task>>>,
     arrived: Notify,
 }
 
@@ -38,7 +39,7 @@ pub(crate) struct Subscription {
 }
 
 impl Waiters {
-    /// From here on, the end of any of these tasks reaches the subscription.
+    /// From here on, news of any of these tasks reach the subscription.
     pub(crate) fn subscribe(self: &Arc<Self>, ids: &[TaskId]) -> Subscription {
         let mailbox = Arc::new(Mailbox::default());
         for &id in ids {
@@ -47,11 +48,11 @@ impl Waiters {
         Subscription { waiters: Arc::clone(self), ids: ids.to_vec(), mailbox }
     }
 
-    /// Hands a task that has ended, and is committed, to everybody who waits for it.
+    /// Hands a task, as it was committed, to everybody who waits for it.
     pub(crate) fn wake(&self, task: &Arc<Task>) {
         let waiting = self.shard(task.id).get(&task.id).cloned().unwrap_or_default();
         for mailbox in waiting {
-            lock(&mailbox.ended).push(Arc::clone(task));
+            lock(&mailbox.news).push(Arc::clone(task));
             mailbox.arrived.notify_one();
         }
     }
@@ -63,12 +64,12 @@ impl Waiters {
 }
 
 impl Subscription {
-    /// The tasks that ended since the last call; waits until there is at least one.
-    pub(crate) async fn ended(&mut self) -> Vec<Arc<Task>> {
+    /// The tasks of which there was news since the last call; waits until there is at least one.
+    pub(crate) async fn news(&mut self) -> Vec<Arc<Task>> {
         loop {
-            let ended = std::mem::take(&mut *lock(&self.mailbox.ended));
-            if !ended.is_empty() {
-                return ended;
+            let news = std::mem::take(&mut *lock(&self.mailbox.news));
+            if !news.is_empty() {
+                return news;
             }
             // A notice that came since the look above is kept by `Notify` and ends this at once.
             self.mailbox.arrived.notified().await;
@@ -115,8 +116,8 @@ mod tests {
     }
 
     async fn next(subscription: &mut Subscription) -> Vec<i64> {
-        let ended = timeout(Duration::from_secs(5), subscription.ended()).await.expect("woken in time");
-        ended.iter().map(|task| task.id.number()).collect()
+        let news = timeout(Duration::from_secs(5), subscription.news()).await.expect("woken in time");
+        news.iter().map(|task| task.id.number()).collect()
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use tracing::{error, info, warn};
 
 use super::{Account, SHORT_OF_MONEY};
-use crate::model::{Backoff, Cause, Hold, Script};
+use crate::model::{Backoff, Cause, ErrorCode, Gate, Hold, Remedy, Script};
 
 impl Account {
     /// Tells and stores a change of the pauses.
@@ -41,6 +41,17 @@ impl Account {
         self.0.is_proven.store(false, Ordering::Release);
         info!("An operator had pingbox go on sending");
         self.changed(&before, &Backoff::default()).await;
+    }
+
+    /// What every submission is refused with at the moment, where waiting does not mend it: an empty balance, a
+    /// wrong key, a refused address.
+    pub(crate) fn refusal(&self) -> Option<ErrorCode> {
+        if !matches!(self.gate(Script::In), Gate::Until(_) | Gate::Stopped) {
+            return None;
+        }
+        let code = self.state().backoff.hold(Script::In)?.cause.code()?.clone();
+        let is_refusal = code.as_str() == ErrorCode::ZERO_BALANCE || code.remedy() == Remedy::Operator;
+        is_refusal.then_some(code)
     }
 
     /// Why queued tasks wait, if they do.

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::account::SECRETS;
-use crate::config::{self, Auth, Config, DatabaseUrl};
+use crate::config::{self, Auth, Config, DatabaseUrl, Tls};
 use crate::http::{Access, Identity, Rotation, Scopes};
 use crate::model::{Secret, Timestamp, TokenId};
 use crate::provider::{Credentials, Secrets};
@@ -109,7 +109,7 @@ pub(super) fn rotation(config: &Config) -> Rotation {
 /// one is made and written to a file.
 pub(super) async fn access(config: &Config, api: SocketAddr, store: &Store) -> anyhow::Result<Access> {
     if config.api.auth == Auth::None {
-        return Ok(Access::Open { loopback: false });
+        return Ok(Access::Open { loopback: None });
     }
     let mut tokens: HashMap<[u8; 32], Identity> = HashMap::new();
     for row in store.tokens().await? {
@@ -127,10 +127,21 @@ pub(super) async fn access(config: &Config, api: SocketAddr, store: &Store) -> a
         info!(
             "There is no token: whoever reaches http://{api} on this machine may call. Set api.token to change that"
         );
-        return Ok(Access::Open { loopback: true });
+        return Ok(Access::Open { loopback: Some(names(config)) });
     }
     let (digest, identity) = first_token(&config.data.dir, store).await?;
     Ok(Access::Tokens(HashMap::from([(digest, identity)])))
+}
+
+/// The names by which callers reach the api listener because an operator arranged it: through a hosts
+/// entry for the provider, and with a certificate.
+fn names(config: &Config) -> Vec<String> {
+    let provider = config.provider.base_url.host_str().into_iter().map(str::to_owned);
+    let certified = match &config.api.tls {
+        Tls::SelfSigned { names } => names.as_slice(),
+        Tls::Off | Tls::Files { .. } => &[],
+    };
+    provider.chain(config.provider.resolve.keys().cloned()).chain(certified.iter().cloned()).collect()
 }
 
 async fn first_token(folder: &Path, store: &Store) -> anyhow::Result<([u8; 32], Identity)> {

@@ -48,9 +48,9 @@ pub(crate) enum Access {
     /// Whoever reaches the listener is admin, but for web pages of other sites: a browser on this
     /// machine would carry their requests here.
     Open {
-        /// It is open only because it is on loopback, where it is called by address or as
-        /// `localhost`. Another name is one that a web page has pointed here.
-        loopback: bool,
+        /// It is open only because it is on loopback, where it is called by address, as `localhost`, or
+        /// by one of these names. Another name is one that a web page has pointed here.
+        loopback: Option<Vec<String>>,
     },
     /// Whoever shows one of these tokens. They are known by their SHA-256 only, so that a look-up
     /// tells nothing of a token by the time it takes.
@@ -59,20 +59,36 @@ pub(crate) enum Access {
 
 impl Access {
     fn identify(&self, headers: &HeaderMap) -> Result<Identity, ApiError> {
+        self.identify_by(headers, bearer(headers))
+    }
+
+    /// Who calls with this `key`, where a key is a parameter of the request.
+    pub(super) fn identify_by_key(&self, headers: &HeaderMap, key: &str) -> Result<Identity, ApiError> {
+        self.identify_by(headers, Some(key))
+    }
+
+    fn identify_by(&self, headers: &HeaderMap, token: Option<&str>) -> Result<Identity, ApiError> {
         match self {
             Self::Open { .. } if is_from_another_site(headers) => Err(ApiError::Forbidden(
                 "requests of web pages from elsewhere are refused while no token is needed: set api.token",
             )),
-            Self::Open { loopback: true } if !is_called_locally(headers) => Err(ApiError::Forbidden(
+            Self::Open { loopback: Some(names) } if !is_called_locally(headers, names) => Err(ApiError::Forbidden(
                 "while no token is needed, call this listener as localhost or by its address: or set api.token",
             )),
             Self::Open { .. } => Ok(Identity { token: TokenId::LOCAL, scopes: Scopes::ADMIN }),
             Self::Tokens(tokens) => {
-                let token = bearer(headers).ok_or(ApiError::Unauthorized)?;
+                let token = token.ok_or(ApiError::Unauthorized)?;
                 let digest: [u8; 32] = Sha256::digest(token).into();
                 tokens.get(&digest).copied().ok_or(ApiError::Unauthorized)
             }
         }
+    }
+}
+
+impl Identity {
+    /// Whose tasks the caller sees; `None` is everybody's.
+    pub(super) fn sees(&self) -> Option<TokenId> {
+        (!self.scopes.admin).then_some(self.token)
     }
 }
 
@@ -128,7 +144,7 @@ impl<S> Caller<S> {
 
     /// Whose tasks the caller sees; `None` is everybody's.
     pub(super) fn sees(&self) -> Option<TokenId> {
-        (!self.identity.scopes.admin).then_some(self.identity.token)
+        self.identity.sees()
     }
 }
 
@@ -159,14 +175,15 @@ fn is_from_another_site(headers: &HeaderMap) -> bool {
     cross_site || foreign_origin
 }
 
-/// Whether the `Host` header is an address or `localhost`.
-fn is_called_locally(headers: &HeaderMap) -> bool {
+/// Whether the `Host` header is an address, `localhost`, or one of the names.
+fn is_called_locally(headers: &HeaderMap, names: &[String]) -> bool {
     let Some(host) = headers.get(HOST) else { return true };
     let host = host.to_str().unwrap_or_default();
     let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     let name = name.map_or(host, |(name, _)| name);
     let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+    let is_known = || names.iter().any(|known| name.eq_ignore_ascii_case(known));
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok() || is_known()
 }
 
 #[cfg(test)]
@@ -175,7 +192,9 @@ mod tests {
 
     use super::*;
 
-    const OPEN: Access = Access::Open { loopback: true };
+    fn open() -> Access {
+        Access::Open { loopback: Some(vec!["api.solvecaptcha.com".to_owned()]) }
+    }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = pairs.iter();
@@ -191,26 +210,26 @@ mod tests {
             vec![host, ("sec-fetch-site", "same-origin")],
             vec![host, ("sec-fetch-site", "none")],
         ] {
-            assert!(OPEN.identify(&headers(&fine)).is_ok(), "{fine:?}");
+            assert!(open().identify(&headers(&fine)).is_ok(), "{fine:?}");
         }
         for foreign in [
             vec![host, ("origin", "https://evil.example")],
             vec![host, ("origin", "null")],
             vec![host, ("sec-fetch-site", "cross-site")],
         ] {
-            assert!(OPEN.identify(&headers(&foreign)).is_err(), "{foreign:?}");
+            assert!(open().identify(&headers(&foreign)).is_err(), "{foreign:?}");
         }
     }
 
     #[test]
     fn an_open_loopback_listener_is_called_by_address_or_as_localhost() {
-        for fine in ["127.0.0.1:8081", "localhost:8081", "LOCALHOST", "[::1]:8081", "192.0.2.1"] {
-            assert!(OPEN.identify(&headers(&[("host", fine)])).is_ok(), "{fine}");
+        for fine in ["127.0.0.1:8081", "localhost:8081", "LOCALHOST", "[::1]:8081", "192.0.2.1", "api.SolveCaptcha.com:443"] {
+            assert!(open().identify(&headers(&[("host", fine)])).is_ok(), "{fine}");
         }
         for rebound in ["evil.example", "evil.example:8081", "127.0.0.1.evil.example:8081", ""] {
-            assert!(OPEN.identify(&headers(&[("host", rebound)])).is_err(), "{rebound}");
+            assert!(open().identify(&headers(&[("host", rebound)])).is_err(), "{rebound}");
         }
-        let elsewhere = Access::Open { loopback: false };
+        let elsewhere = Access::Open { loopback: None };
         assert!(elsewhere.identify(&headers(&[("host", "pingbox.internal")])).is_ok());
     }
 

@@ -79,6 +79,13 @@ impl ApiError {
         Self::InvalidFields(vec![FieldError::new(name, detail)])
     }
 
+    /// Logs what somebody must look at; who was told of it cannot.
+    pub(super) fn log(&self) {
+        if let Self::Store(cause) = self {
+            error!(%cause, "Request failed: {cause}");
+        }
+    }
+
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
@@ -128,9 +135,7 @@ fn sum_up(errors: &[FieldError]) -> String {
 impl IntoResponse for ApiError {
     /// RFC 9457
     fn into_response(self) -> Response {
-        if let Self::Store(cause) = &self {
-            error!(%cause, "Request failed: {cause}");
-        }
+        self.log();
         let (status, code) = self.status_and_code();
         let mut body = json!({
             "type": "about:blank",

@@ -4,6 +4,7 @@ mod account;
 mod addresses;
 mod auth;
 mod body;
+mod compat;
 mod error;
 mod health;
 mod metrics;
@@ -50,11 +51,16 @@ pub(crate) const UPLOADS: usize = 32;
 pub(crate) struct AppState {
     pub(crate) ingest: Ingest,
     pub(crate) store: Store,
+    /// Told of tasks that have ended.
     pub(crate) waiters: Arc<Waiters>,
+    /// Told of tasks that were sent to the provider.
+    pub(crate) sent: Arc<Waiters>,
     pub(crate) account: Account,
     pub(crate) desk: Arc<ReportDesk>,
     pub(crate) access: Access,
     pub(crate) max_wait: Duration,
+    /// How long `res.php` holds a request for an answer.
+    pub(crate) hold: Duration,
     /// The most that a day's captchas may cost.
     pub(crate) daily_limit: Option<Price>,
     pub(crate) rotation: Rotation,
@@ -77,6 +83,7 @@ pub(crate) fn api_router(state: AppState) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
+        .merge(compat::router())
         .fallback(async || ApiError::PathNotFound)
         .method_not_allowed_fallback(async |method: Method| ApiError::MethodNotAllowed(method.to_string()))
         .layer(CatchPanicLayer::custom(|_| -> Response { ApiError::Panicked.into_response() }))

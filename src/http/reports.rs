@@ -111,7 +111,7 @@ fn verdict(body: &[u8]) -> Result<Verdict, ApiError> {
 
 impl AppState {
     /// The report once it has ended, or as it stands at the deadline or at shutdown.
-    async fn wait_for_report(
+    pub(super) async fn wait_for_report(
         &self,
         mut report: Report,
         deadline: Instant,

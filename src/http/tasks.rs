@@ -221,7 +221,7 @@ impl AppState {
 
     /// These tasks, in this order; with an owner only theirs; once enough have ended,
     /// or as they stand at the deadline or at shutdown.
-    async fn wait_for_tasks(
+    pub(super) async fn wait_for_tasks(
         &self,
         ids: &[TaskId],
         until: Until,

@@ -69,7 +69,7 @@ pub(super) async fn wait_ended<'a, E>(
     let mut subscription = waiters.subscribe(ids);
     let mut tasks = read().await?;
     while !until.is_over(&tasks) {
-        let woken = timeout_at(patience.deadline, subscription.ended());
+        let woken = timeout_at(patience.deadline, subscription.news());
         let Some(Ok(ended)) = patience.shutdown.run_until_cancelled(woken).await else {
             return read().await;
         };

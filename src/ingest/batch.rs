@@ -61,6 +61,8 @@ pub(super) struct Batch {
 pub(super) struct Committed {
     /// The tasks that ended by it.
     pub(super) ended: Vec<Task>,
+    /// The tasks that were sent, as that left them.
+    pub(super) sent: Vec<Task>,
     /// Whether there may be something new to send.
     pub(super) queue_grew: bool,
 }
@@ -123,7 +125,7 @@ impl Batch {
         let mut tx = if touched.is_one_statement() { writing.each_alone()? } else { writing.begin().await? };
         let ended = touched.store(&mut tx).await?;
         tx.commit().await?;
-        Ok(Committed { ended, queue_grew: false })
+        Ok(Committed { ended, sent: Vec::new(), queue_grew: false })
     }
 
     async fn commit_any(
@@ -146,11 +148,12 @@ impl Batch {
             tx.insert_tasks(&new).await?;
         }
         let queue_grew = !new.is_empty() || touched.queue_grew();
+        let sent = self.sent(&touched);
         let mut ended = touched.store(&mut tx).await?;
         // What follows finds tasks by their state, so everything above is stored before it.
         let released = self.look_after(&mut tx, account, now, &mut ended).await?;
         tx.commit().await?;
-        Ok(Committed { ended, queue_grew: queue_grew || released })
+        Ok(Committed { ended, sent, queue_grew: queue_grew || released })
     }
 
     /// What the provider says of captchas, by itself or because it was asked.
@@ -236,6 +239,15 @@ impl Batch {
                 asked.answer = Some(());
             }
         }
+    }
+
+    /// The tasks that were sent, as they stand now.
+    fn sent(&self, touched: &Touched) -> Vec<Task> {
+        let ids = self.jobs.iter().filter_map(|job| match job {
+            Job::Sent(asked) => Some(asked.question.0),
+            _ => None,
+        });
+        ids.filter_map(|id| touched.task(id).cloned()).collect()
     }
 
     fn receive(&mut self, touched: &mut Touched) {

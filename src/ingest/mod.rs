@@ -151,9 +151,12 @@ impl Ingest {
 }
 
 /// What the writer tells of its commits, and to whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Heralds {
+    /// Given the tasks that have ended.
     pub(crate) waiters: Arc<Waiters>,
+    /// Given the tasks that were sent to the provider, as that left them.
+    pub(crate) sent: Arc<Waiters>,
     /// Told when there may be something new to send.
     pub(crate) queued: Arc<Notify>,
     /// Told how long captchas took.
@@ -196,6 +199,9 @@ impl Writer {
                 for task in committed.ended {
                     self.heralds.waiters.wake(&Arc::new(task));
                 }
+                for task in committed.sent {
+                    self.heralds.sent.wake(&Arc::new(task));
+                }
                 batch.finish(None);
                 if committed.queue_grew {
                     self.heralds.queued.notify_one();
@@ -234,9 +240,7 @@ mod tests {
 
     async fn idle_writer(folder: &tempfile::TempDir) -> (Ingest, Writer) {
         let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
-        let heralds =
-            Heralds { waiters: Arc::default(), queued: Arc::default(), solve_times: Arc::default() };
-        writer(store, AccountId::new([0; 32]), heralds)
+        writer(store, AccountId::new([0; 32]), Heralds::default())
     }
 
     fn solved_after(seconds: u64, via: Via) -> Task {

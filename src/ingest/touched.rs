@@ -49,6 +49,10 @@ impl Touched {
         self.tasks.insert(task.id, task);
     }
 
+    pub(super) fn task(&self, id: TaskId) -> Option<&Task> {
+        self.tasks.get(&id)
+    }
+
     fn index(&mut self, captcha_id: CaptchaId, id: TaskId) {
         let ids = self.by_captcha_id.entry(captcha_id).or_default();
         if !ids.contains(&id) {

@@ -59,6 +59,15 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The provider's code, if it is one.
+    #[must_use]
+    pub const fn code(&self) -> Option<&ErrorCode> {
+        match self {
+            Self::Code(code) => Some(code),
+            Self::NoConnection | Self::NoReply | Self::Garbage => None,
+        }
+    }
+
     /// A word for it, or the code: what the database and callers read.
     #[must_use]
     pub fn as_str(&self) -> &str {

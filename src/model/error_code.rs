@@ -68,6 +68,16 @@ impl ErrorCode {
     pub const UNCONFIRMED: &str = "UNCONFIRMED";
     /// The provider takes no captcha at the moment.
     pub const NO_SLOT: &str = "ERROR_NO_SLOT_AVAILABLE";
+    /// The captcha is not solved yet.
+    pub const NOT_READY: &str = "CAPCHA_NOT_READY";
+    /// The account has no money left.
+    pub const ZERO_BALANCE: &str = "ERROR_ZERO_BALANCE";
+    /// The workers could not solve it.
+    pub const UNSOLVABLE: &str = "ERROR_CAPTCHA_UNSOLVABLE";
+    /// The image is too small to be one.
+    pub const ZERO_SIZE: &str = "ERROR_ZERO_CAPTCHA_FILESIZE";
+    /// The image is larger than the provider takes.
+    pub const TOO_BIG: &str = "ERROR_TOO_BIG_CAPTCHA_FILESIZE";
     /// Longer texts are answers that happen to look like a code.
     const MAX_LENGTH: usize = 64;
 
@@ -89,7 +99,13 @@ impl ErrorCode {
     pub fn foreign(text: &str) -> Self {
         let is_word =
             (1..=Self::MAX_LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        Self::known(if is_word { text } else { "ERROR_CAPTCHA_UNSOLVABLE" })
+        Self::known(if is_word { text } else { Self::UNSOLVABLE })
+    }
+
+    /// Whether the code is one of ours, which nobody in the family knows.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        [Self::EXPIRED, Self::UNCONFIRMED].contains(&self.as_str())
     }
 
     /// The code as the provider writes it.

@@ -1,6 +1,7 @@
 //! The fields of a request, whichever way they were encoded, and what can be wrong with one.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -127,22 +128,22 @@ impl<'de> Visitor<'de> for ValueVisitor {
 /// The fields of a JSON object, at most `MAX`, in the order in which they came. `null` says that a
 /// field is not given.
 #[derive(Debug)]
-pub struct JsonFields<const MAX: usize>(pub Vec<(String, FieldValue)>);
+pub struct JsonFields<const MAX: usize, V = FieldValue>(pub Vec<(String, V)>);
 
-impl<'de, const MAX: usize> Deserialize<'de> for JsonFields<MAX> {
+impl<'de, const MAX: usize, V: Deserialize<'de>> Deserialize<'de> for JsonFields<MAX, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor<const MAX: usize>;
+        struct FieldsVisitor<const MAX: usize, V>(PhantomData<V>);
 
-        impl<'de, const MAX: usize> Visitor<'de> for FieldsVisitor<MAX> {
-            type Value = JsonFields<MAX>;
+        impl<'de, const MAX: usize, V: Deserialize<'de>> Visitor<'de> for FieldsVisitor<MAX, V> {
+            type Value = JsonFields<MAX, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<JsonFields<MAX>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<JsonFields<MAX, V>, A::Error> {
                 let mut fields = Vec::new();
-                while let Some((name, value)) = entries.next_entry::<String, Option<FieldValue>>()? {
+                while let Some((name, value)) = entries.next_entry::<String, Option<V>>()? {
                     if fields.len() == MAX {
                         return Err(A::Error::custom(format_args!("there are more than {MAX} fields")));
                     }
@@ -152,7 +153,7 @@ impl<'de, const MAX: usize> Deserialize<'de> for JsonFields<MAX> {
             }
         }
 
-        deserializer.deserialize_map(FieldsVisitor)
+        deserializer.deserialize_map(FieldsVisitor(PhantomData))
     }
 }
 
@@ -179,6 +180,22 @@ impl Fields {
         self.0.len()
     }
 
+    /// Whether the field is there, and not empty.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, value)| {
+            let is_empty = matches!(value, FieldValue::Text(text) if text.is_empty());
+            key == name && !is_empty
+        })
+    }
+
+    /// The text in a field, if that is what it holds.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find_map(|(key, value)| match value {
+            FieldValue::Text(text) if key == name => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
     /// Takes the field out; what is left at the end is unknown.
     pub(super) fn take(&mut self, name: &str) -> Option<FieldValue> {
         let index = self.0.iter().position(|(key, _)| key == name)?;
@@ -201,6 +218,15 @@ impl Fields {
             first
         });
         errors
+    }
+}
+
+impl IntoIterator for Fields {
+    type Item = (String, FieldValue);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 

@@ -6,6 +6,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use imagesize::ImageType;
 
+use super::ErrorCode;
+
 /// The smallest image that `in.php` takes, in bytes.
 const MIN_BYTES: usize = 100;
 /// The largest image that `in.php` takes, in bytes: 100 kB of 1024 bytes.
@@ -39,6 +41,15 @@ pub(super) fn check_captcha(content: &[u8]) -> Result<(), String> {
         ));
     }
     check_type(content)
+}
+
+/// The code that the provider has for a captcha image that [`check_captcha`] refuses.
+pub(super) const fn refusal(content: &[u8]) -> &'static str {
+    match content.len() {
+        ..MIN_BYTES => ErrorCode::ZERO_SIZE,
+        MIN_BYTES..=MAX_BYTES => "ERROR_IMAGE_TYPE_NOT_SUPPORTED",
+        _ => ErrorCode::TOO_BIG,
+    }
 }
 
 /// Checks an instruction image (`imginstructions`) against the provider's limits.

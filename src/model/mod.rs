@@ -20,6 +20,7 @@ mod solve_times;
 mod submission;
 mod task;
 mod time;
+mod wire;
 
 pub use answer::{Answer, AnswerForm, Point};
 pub use backoff::{Backoff, Cause, Gate, Hold, Script, Signal};
@@ -39,3 +40,4 @@ pub use solve_times::{REMEMBERED, SolveTimes};
 pub use submission::{DEFAULT_TTL, Submission};
 pub use task::{Sent, Status, Task, Via};
 pub use time::Timestamp;
+pub use wire::WireError;

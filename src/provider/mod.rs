@@ -98,10 +98,12 @@ impl Provider {
             ("key".to_owned(), self.credentials.key.expose().to_owned()),
             ("json".to_owned(), "1".to_owned()),
         ];
-        params.extend(self.credentials.soft_id.map(|id| ("soft_id".to_owned(), id.to_string())));
         params.extend(pingback.map(|url| ("pingback".to_owned(), url.expose())));
         let as_text = captcha.param("method") == Some("base64");
-        params.extend(captcha.params);
+        // The operator's own stands over that of a caller's SDK.
+        let soft_id = self.credentials.soft_id.map(|id| ("soft_id".to_owned(), id.to_string()));
+        params.extend(captcha.params.into_iter().filter(|(name, _)| soft_id.is_none() || name != "soft_id"));
+        params.extend(soft_id);
         let request = self.http.post(self.endpoint("in.php"));
         let request = if captcha.files.is_empty() {
             request.form(&params)

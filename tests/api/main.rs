@@ -7,6 +7,7 @@ mod backoff;
 mod bad_input;
 mod cli;
 mod cli_client;
+mod compat;
 mod crash;
 mod dispatch;
 mod faults;

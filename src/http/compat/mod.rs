@@ -1,0 +1,180 @@
+//! `in.php` and `res.php`: the acts of the REST API in the provider's own wire format, so that scripts
+//! and SDKs that were written for the provider work when their address points here.
+//!
+//! Whatever happens, the status is 200 and the body is in the family's words: SDKs end a solve on
+//! anything else.
+
+mod in_php;
+mod params;
+mod reply;
+mod res_php;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE,
+};
+use axum::http::{HeaderMap, Method};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use tokio::time::Instant;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use self::params::Params;
+use self::reply::{Format, Refusal, Reply};
+use super::AppState;
+use super::auth::Identity;
+use super::error::ApiError;
+use crate::model::{ErrorCode, Task};
+
+/// How long `in.php` waits for the provider's word, and `res.php` for a balance or the word on a report:
+/// some SDKs cut off at 5 s.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// The two scripts.
+pub(super) fn router() -> Router<Arc<AppState>> {
+    let script = |name: Script, panicked: fn(Box<dyn Any + Send>) -> Response| {
+        any(move |State(app): State<Arc<AppState>>, request: Request| async move {
+            serve(name, &app, request).await
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+    };
+    Router::new()
+        .route("/in.php", script(Script::In, |_| Script::In.overloaded(Format::default())))
+        .route("/res.php", script(Script::Res, |_| Script::Res.overloaded(Format::default())))
+}
+
+/// Which of the two is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Script {
+    In,
+    Res,
+}
+
+impl Script {
+    /// The word for "not now, ask again".
+    const fn busy(self) -> &'static str {
+        match self {
+            Self::In => ErrorCode::NO_SLOT,
+            Self::Res => ErrorCode::NOT_READY,
+        }
+    }
+
+    fn overloaded(self, format: Format) -> Response {
+        format.encode(&Reply::Error(Refusal::new(self.busy(), "pingbox cannot take this right now")))
+    }
+}
+
+/// A request whose caller is known.
+struct Call {
+    identity: Identity,
+    params: Params,
+    arrived: Instant,
+}
+
+impl Call {
+    /// When the reply is due that does not wait for an answer.
+    fn deadline(&self) -> Instant {
+        self.arrived + PATIENCE
+    }
+}
+
+async fn serve(script: Script, app: &AppState, request: Request) -> Response {
+    let arrived = Instant::now();
+    let (head, body) = request.into_parts();
+    if head.method == Method::OPTIONS {
+        return preflight();
+    }
+    let mut params = Params::of_query(head.uri.query().unwrap_or_default());
+    let read = params.add_body(&head.headers, body).await;
+    let format = params.format();
+    let result = match read.and_then(|()| identify(app, &head.headers, &params, script)) {
+        Ok(identity) => {
+            let call = Call { identity, params, arrived };
+            match script {
+                Script::In => in_php::submit(app, call).await,
+                Script::Res => res_php::answer(app, call).await,
+            }
+        }
+        Err(refusal) => Err(refusal.into()),
+    };
+    match result {
+        Ok(reply) => format.encode(&reply),
+        Err(Stop::Refused(refusal)) => format.encode(&Reply::Error(refusal)),
+        Err(Stop::Failed(error)) => {
+            error.log();
+            script.overloaded(format)
+        }
+    }
+}
+
+/// Why there is no good reply.
+enum Stop {
+    /// The caller is told so.
+    Refused(Refusal),
+    /// It is our own fault, and may be over when the caller asks again.
+    Failed(ApiError),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<E: Into<ApiError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Who calls, and whether they may.
+fn identify(
+    app: &AppState,
+    headers: &HeaderMap,
+    params: &Params,
+    script: Script,
+) -> Result<Identity, Refusal> {
+    let key = params.text("key").unwrap_or_default();
+    let identity = app.access.identify_by_key(headers, key).map_err(|error| match error {
+        ApiError::Forbidden(detail) => Refusal::new("ERROR_IP_NOT_ALLOWED", detail),
+        // The provider's own distinction; the key is never passed on.
+        _ if key.len() == 32 => {
+            Refusal::new("ERROR_KEY_DOES_NOT_EXIST", "the key is no token of this pingbox")
+        }
+        _ => Refusal::new("ERROR_WRONG_USER_KEY", "the key is no token of this pingbox"),
+    })?;
+    let is_allowed = match (script, params.text("action")) {
+        (Script::Res, Some("get" | "get2" | "getbalance" | "get_pingback")) => identity.scopes.read,
+        _ => identity.scopes.submit,
+    };
+    if !is_allowed {
+        let detail = "the token lacks the scope that this needs: submit for in.php, reports and pingback URLs, \
+                      read for answers and the balance";
+        return Err(Refusal::new("ERROR_KEY_DOES_NOT_EXIST", detail));
+    }
+    Ok(identity)
+}
+
+/// Why a task ended without an answer, in the family's words: SDKs do not know ours.
+fn task_error(task: &Task) -> ErrorCode {
+    let unsolvable = || ErrorCode::known(ErrorCode::UNSOLVABLE);
+    task.error.clone().filter(|code| !code.is_own()).unwrap_or_else(unsolvable)
+}
+
+/// What a browser asks before it sends JSON from a page. Whether the page may read the reply is
+/// said by the reply itself.
+fn preflight() -> Response {
+    let headers = [
+        (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type"),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    headers.into_response()
+}

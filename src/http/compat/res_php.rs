@@ -1,0 +1,131 @@
+//! `res.php`: answers, reports, the balance. Nothing here asks the provider for an answer.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::reply::{Refusal, Reply};
+use super::{Call, Stop, task_error};
+use crate::http::AppState;
+use crate::http::auth::Identity;
+use crate::http::error::ApiError;
+use crate::http::wait::Until;
+use crate::ingest::Reported;
+use crate::model::{ErrorCode, Report, Script, Status, Task, TaskId, Verdict};
+
+/// The most ids in one request.
+const MAX_IDS: usize = 1000;
+const WRONG_CAPTCHA_ID: &str = "ERROR_WRONG_CAPTCHA_ID";
+const RECORDED: &str = "OK_REPORT_RECORDED";
+
+pub(super) async fn answer(app: &AppState, call: Call) -> Result<Reply, Stop> {
+    let deadline = call.deadline();
+    let Call { identity, params, arrived } = call;
+    let id = || params.text("id").unwrap_or_default();
+    let hold = arrived + app.hold;
+    match (params.text("action").unwrap_or_default(), params.text("ids")) {
+        ("get", Some(ids)) => answers(app, identity, ids, hold).await,
+        ("get", None) => Ok(Reply::Value(task_answer(&*task(app, identity, id(), hold).await?)?)),
+        ("get2", _) => {
+            let task = task(app, identity, id(), hold).await?;
+            let answer = task_answer(&task)?;
+            Ok(task.price.clone().map_or(Reply::Value(answer.clone()), |price| Reply::Priced(answer, price)))
+        }
+        ("getbalance", _) => balance(app, deadline).await,
+        ("reportbad", _) => report(app, identity, id(), Verdict::Bad, deadline).await,
+        ("reportgood", _) => report(app, identity, id(), Verdict::Good, deadline).await,
+        (action, _) => {
+            let detail = format!("the action {action:?} is not known here");
+            Err(Refusal::new("ERROR_EMPTY_ACTION", detail).into())
+        }
+    }
+}
+
+/// The task with this id once it has ended, or as it stands when it was held long enough.
+async fn task(app: &AppState, caller: Identity, id: &str, hold: Instant) -> Result<Arc<Task>, Stop> {
+    match app.wait_for_task(parse(id)?, hold, caller.sees()).await {
+        Ok(task) => Ok(task),
+        Err(ApiError::TaskNotFound) => Err(Refusal::from(ErrorCode::known(WRONG_CAPTCHA_ID)).into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn parse(id: &str) -> Result<TaskId, Refusal> {
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ErrorCode::known("ERROR_WRONG_ID_FORMAT").into());
+    }
+    id.parse().map_err(|_| ErrorCode::known(WRONG_CAPTCHA_ID).into())
+}
+
+/// The answer, or the family's word for there being none.
+fn task_answer(task: &Task) -> Result<String, Refusal> {
+    match task.status {
+        // An answer that was erased is forgotten, as the provider forgets.
+        Status::Solved => task.answer.clone().ok_or_else(|| ErrorCode::known(WRONG_CAPTCHA_ID).into()),
+        Status::Failed | Status::Expired | Status::Cancelled => Err(task_error(task).into()),
+        Status::Queued | Status::Submitting | Status::Submitted | Status::Unconfirmed => {
+            Err(ErrorCode::known(ErrorCode::NOT_READY).into())
+        }
+    }
+}
+
+/// `ids=1,2`: the answers in their order, a code where there is none.
+async fn answers(app: &AppState, caller: Identity, ids: &str, hold: Instant) -> Result<Reply, Stop> {
+    let ids: Vec<_> = ids.split(',').map(|id| parse(id.trim())).collect();
+    if ids.len() > MAX_IDS {
+        return Err(Refusal::parameter(format!("ids names more than {MAX_IDS} captchas")).into());
+    }
+    let mut known: Vec<TaskId> = ids.iter().filter_map(|id| id.as_ref().ok().copied()).collect();
+    known.sort_unstable();
+    known.dedup();
+    let tasks = app.wait_for_tasks(&known, Until::All, hold, caller.sees()).await?;
+    let piece = |id: Result<TaskId, Refusal>| {
+        let task = tasks.iter().find(|task| Ok(task.id) == id.as_ref().copied());
+        let not_found = || Refusal::from(ErrorCode::known(WRONG_CAPTCHA_ID));
+        id.and_then(|_| task.ok_or_else(not_found)).and_then(|task| task_answer(task))
+    };
+    let pieces = ids.into_iter().map(|id| piece(id).unwrap_or_else(|refusal| refusal.as_str().to_owned()));
+    Ok(Reply::Bare(pieces.collect::<Vec<_>>().join("|")))
+}
+
+/// What is on the account, as of the last minute.
+async fn balance(app: &AppState, deadline: Instant) -> Result<Reply, Stop> {
+    match timeout_at(deadline, app.account.balance()).await {
+        Ok(Some(balance)) => Ok(Reply::Bare(balance.amount)),
+        _ => {
+            let backoff = app.account.backoff();
+            let code = backoff.hold(Script::Res).and_then(|hold| hold.cause.code().cloned());
+            let unknown = || Refusal::new(ErrorCode::NO_SLOT, "the balance is not known yet");
+            Err(code.map_or_else(unknown, Refusal::from).into())
+        }
+    }
+}
+
+/// Leaves a report, and waits a moment for the provider's word. What is not sent by then is on disk,
+/// and will be.
+async fn report(
+    app: &AppState,
+    caller: Identity,
+    id: &str,
+    verdict: Verdict,
+    deadline: Instant,
+) -> Result<Reply, Stop> {
+    let mut ended = app.desk.ended.subscribe();
+    let report = match app.ingest.report(parse(id)?, caller.sees(), verdict).await? {
+        Reported::New(report) => report,
+        Reported::Earlier(_) => {
+            return Err(Refusal::from(ErrorCode::known("ERROR_DUPLICATE_REPORT")).into());
+        }
+        Reported::Refused(error) => return Err(Refusal::new("REPORT_NOT_RECORDED", error.to_string()).into()),
+        Reported::NotFound => return Err(Refusal::from(ErrorCode::known(WRONG_CAPTCHA_ID)).into()),
+    };
+    app.desk.arrived.notify_one();
+    let report = app.wait_for_report(report, deadline, &mut ended).await?;
+    match report.reply {
+        Some(reply) if !report.is_recorded && reply == Report::EXPIRED => {
+            Err(Refusal::from(ErrorCode::known("REPORT_NOT_RECORDED")).into())
+        }
+        Some(reply) if !report.is_recorded => Err(Refusal::from(ErrorCode::known(reply)).into()),
+        _ => Ok(Reply::Bare(RECORDED.to_owned())),
+    }
+}
