@@ -47,10 +47,10 @@ pub(super) fn network(text: &str) -> Parsed<IpNet> {
     )
 }
 
-/// The ranges that "private" means here: RFC 1918, loopback, and unique local (RFC 4193).
+/// The ranges that "private" means here: RFC 1918, shared (RFC 6598), loopback, and unique local (RFC 4193).
 /// Link-local, where clouds keep their metadata, is not among them.
-const PRIVATE: [&str; 6] =
-    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "::1/128", "fc00::/7"];
+const PRIVATE: [&str; 7] =
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "::1/128", "fc00::/7"];
 
 pub(super) fn private_network(text: &str) -> Parsed<IpNet> {
     let wanted = network(text)?;

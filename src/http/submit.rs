@@ -52,7 +52,7 @@ pub(super) async fn submit_task(
     let submission = Submission::parse(fields).map_err(ApiError::InvalidFields)?;
     let idempotency = key.map(|key| IdempotencyKey { key, digest: submission.digest() });
     let daily_limit = app.daily_limit.as_ref().map(Price::nanos);
-    let submit = Submit { owner: caller.token(), submission, idempotency, daily_limit };
+    let submit = Submit { owner: caller.token(), submission, idempotency, daily_limit, pingback: None };
     let submitted = app.ingest.submit(submit).await?;
     drop(slot);
     let (status, task) = match submitted {

@@ -175,7 +175,7 @@ impl Batch {
         let (mut number, mut committed) = (None, None);
         for job in &mut self.jobs {
             let Job::Submit(asked) = job else { continue };
-            let Submit { owner, submission, idempotency, daily_limit } = &asked.question;
+            let Submit { owner, submission, idempotency, daily_limit, pingback } = &asked.question;
             if let Some(key) = idempotency {
                 let earlier = match by_key.get(&(*owner, key.key.clone())) {
                     Some(&index) => {
@@ -211,9 +211,15 @@ impl Batch {
             };
             number = Some(next + 1);
             let id = TaskId::new(next).ok_or_else(StoreError::out_of_ids)?;
-            let task = Task::new(id, *owner, submission, now);
+            let mut task = Task::new(id, *owner, submission, now);
+            task.has_callback = pingback.is_some();
             asked.answer = Some(Submitted::New(task.clone()));
-            new.push(NewTask { task, captcha: submission.captcha.clone(), idempotency: idempotency.clone() });
+            new.push(NewTask {
+                task,
+                captcha: submission.captcha.clone(),
+                idempotency: idempotency.clone(),
+                callback: pingback.clone(),
+            });
         }
         Ok(new)
     }

@@ -2,9 +2,12 @@
 //! within the batch that they came in.
 
 use super::batch::Asked;
-use super::{Reported, WriteError};
-use crate::model::{Backoff, Report, TaskId, Timestamp, TokenId, Verdict};
+use super::{Reported, UrlAdded, WriteError};
+use crate::model::{Backoff, CallerUrl, Report, TaskId, Timestamp, TokenId, Verdict};
 use crate::store::{AccountId, StoreError, WriteTx};
+
+/// URLs that one caller may have registered.
+const MOST_CALLER_URLS: u32 = 100;
 
 /// A wish to report on a task; with an owner, only on one of theirs.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,10 @@ pub(super) enum Chore {
     Remember(Asked<(&'static str, String), ()>),
     /// A pingback URL was added for others, or deleted.
     AddedUrl(Asked<(String, bool), ()>),
+    /// A caller registers a URL of its own.
+    AddCallerUrl(Asked<(TokenId, CallerUrl), UrlAdded>),
+    /// It deletes one, or all; whether there was one.
+    DeleteCallerUrl(Asked<(TokenId, Option<CallerUrl>), bool>),
 }
 
 impl Chore {
@@ -72,6 +79,15 @@ impl Chore {
                 };
                 asked.answer = Some(done?);
             }
+            Self::AddCallerUrl(asked) => {
+                let (owner, url) = &asked.question;
+                let is_added = tx.insert_caller_url(*owner, url, MOST_CALLER_URLS, now).await?;
+                asked.answer = Some(if is_added { UrlAdded::Added } else { UrlAdded::Full });
+            }
+            Self::DeleteCallerUrl(asked) => {
+                let (owner, url) = &asked.question;
+                asked.answer = Some(tx.delete_caller_url(*owner, url.as_ref()).await?);
+            }
         }
         Ok(())
     }
@@ -87,6 +103,8 @@ impl Chore {
             Self::AskForAll(asked) => asked.finish(failure),
             Self::Remember(asked) => asked.finish(failure),
             Self::AddedUrl(asked) => asked.finish(failure),
+            Self::AddCallerUrl(asked) => asked.finish(failure),
+            Self::DeleteCallerUrl(asked) => asked.finish(failure),
         }
     }
 }

@@ -19,9 +19,11 @@ use tracing::error;
 use self::batch::{Asked, Batch, Job};
 use self::chores::{Chore, NewReport};
 pub(crate) use self::words::{
-    Cancelled, Claim, Claimed, Fetched, Receipt, Received, Reported, Submit, Submitted, WriteError,
+    Cancelled, Claim, Claimed, Fetched, Receipt, Received, Reported, Submit, Submitted, UrlAdded, WriteError,
 };
-use crate::model::{Backoff, Report, Sent, SolveTimes, Status, Task, TaskId, TokenId, Verdict, Via};
+use crate::model::{
+    Backoff, CallerUrl, Report, Sent, SolveTimes, Status, Task, TaskId, TokenId, Verdict, Via,
+};
 use crate::store::{AccountId, Retired, RetirementPlan, Store};
 use crate::waiters::Waiters;
 
@@ -132,6 +134,26 @@ impl Ingest {
     /// Notes that a pingback URL was added for others, or that it was deleted.
     pub(crate) async fn note_url(&self, url: String, is_added: bool) -> Result<(), WriteError> {
         self.ask_chore(Chore::AddedUrl, (url, is_added)).await
+    }
+
+    /// Registers a URL for a caller, which may have it already; at most 100 each.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the drop-in's `add_pingback`"))]
+    pub(crate) async fn add_caller_url(
+        &self,
+        owner: TokenId,
+        url: CallerUrl,
+    ) -> Result<UrlAdded, WriteError> {
+        self.ask_chore(Chore::AddCallerUrl, (owner, url)).await
+    }
+
+    /// Deletes a URL that a caller registered, or all of them with `None`; whether there was one.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the drop-in's `del_pingback`"))]
+    pub(crate) async fn delete_caller_url(
+        &self,
+        owner: TokenId,
+        url: Option<CallerUrl>,
+    ) -> Result<bool, WriteError> {
+        self.ask_chore(Chore::DeleteCallerUrl, (owner, url)).await
     }
 
     /// Whether writing works right now: goes through the queue and the disk like any write.
@@ -290,6 +312,49 @@ mod tests {
         for probe in waiting {
             assert_eq!(probe.await.unwrap(), Ok(()));
         }
+        drop(ingest);
+        ending.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_caller_registers_urls_and_deletes_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ingest, writer) = idle_writer(&folder).await;
+        let store = writer.store.clone();
+        let ending = tokio::spawn(writer.run());
+        let (one, other) = (TokenId::LOCAL, TokenId::from_number(7));
+        let url = |text: &str| CallerUrl::parse(text).unwrap();
+        for text in ["b.example/%7E", "http://a.example/", "http://b.example/%7E", "a.example"] {
+            assert_eq!(ingest.add_caller_url(one, url(text)).await, Ok(UrlAdded::Added));
+        }
+        ingest.add_caller_url(other, url("c.example")).await.unwrap();
+        assert_eq!(store.caller_urls(one).await.unwrap(), ["b.example/%7E", "http://a.example/"]);
+
+        assert_eq!(ingest.delete_caller_url(one, Some(url("c.example"))).await, Ok(false));
+        assert_eq!(ingest.delete_caller_url(one, Some(url("a.example"))).await, Ok(true));
+        assert_eq!(store.caller_urls(one).await.unwrap(), ["b.example/%7E"]);
+        assert_eq!(ingest.delete_caller_url(one, None).await, Ok(true));
+        assert_eq!(ingest.delete_caller_url(one, None).await, Ok(false));
+        assert_eq!(store.caller_urls(other).await.unwrap(), ["c.example"]);
+        drop(ingest);
+        ending.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_caller_has_a_hundred_urls_at_most() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ingest, writer) = idle_writer(&folder).await;
+        let ending = tokio::spawn(writer.run());
+        let add = async |owner, number: u32| {
+            let url = CallerUrl::parse(&format!("example.com/{number}")).unwrap();
+            ingest.add_caller_url(TokenId::from_number(owner), url).await
+        };
+        for number in 0..100 {
+            assert_eq!(add(1, number).await, Ok(UrlAdded::Added));
+        }
+        assert_eq!(add(1, 100).await, Ok(UrlAdded::Full));
+        assert_eq!(add(1, 99).await, Ok(UrlAdded::Added), "it is there already");
+        assert_eq!(add(2, 100).await, Ok(UrlAdded::Added), "another caller has room");
         drop(ingest);
         ending.await.unwrap();
     }

@@ -1,6 +1,6 @@
 //! What is asked of the writer, and what it answers.
 
-use crate::model::{Pingback, Report, ReportError, Submission, Task, TaskId, Timestamp, TokenId};
+use crate::model::{CallerUrl, Pingback, Report, ReportError, Submission, Task, TaskId, Timestamp, TokenId};
 use crate::store::IdempotencyKey;
 
 /// Why a write did not happen. Nothing of it is stored, or at least nobody was told so.
@@ -22,6 +22,8 @@ pub(crate) struct Submit {
     pub(crate) idempotency: Option<IdempotencyKey>,
     /// The most that the day's captchas may cost, in billionths.
     pub(crate) daily_limit: Option<i64>,
+    /// Where the caller wants to be told how it ended.
+    pub(crate) pingback: Option<CallerUrl>,
 }
 
 /// What became of a submission.
@@ -114,4 +116,13 @@ pub(crate) enum Cancelled {
     TooLate(Task),
     /// There is no such task, or it is not the caller's.
     NotFound,
+}
+
+/// What became of a URL that a caller wants to register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UrlAdded {
+    /// It is registered; perhaps it was before.
+    Added,
+    /// The caller has as many as one may have.
+    Full,
 }

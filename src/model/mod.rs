@@ -1,8 +1,10 @@
 //! The words of the trade, and the rules that need no I/O: ids, time, tasks and their state
-//! changes, captcha types and their fields, answers, error codes.
+//! changes, captcha types and their fields, answers, error codes, the URLs of callers.
 
+mod address_rules;
 mod answer;
 mod backoff;
+mod caller_url;
 mod captcha;
 mod check;
 mod error_code;
@@ -22,8 +24,10 @@ mod task;
 mod time;
 mod wire;
 
+pub use address_rules::{AddressRules, ForbiddenAddress};
 pub use answer::{Answer, AnswerForm, Point};
 pub use backoff::{Backoff, Cause, Gate, Hold, Script, Signal};
+pub use caller_url::{CallerUrl, InvalidUrl};
 pub use captcha::{Captcha, CaptchaFile, CaptchaType};
 pub use error_code::{ErrorCode, Remedy, Source, WAIT_AFTER_GARBAGE};
 pub use field::{FieldError, FieldValue, Fields, JsonFields};

@@ -68,6 +68,8 @@ pub struct Task {
     /// nothing is done about it. While it is submitted: its answer is asked for then; `None`: not any
     /// more.
     pub due_at: Option<Timestamp>,
+    /// Whether a URL of its caller is told how it ended.
+    pub has_callback: bool,
 }
 
 /// Where a task stands.
@@ -221,6 +223,7 @@ impl Task {
             answered_at: None,
             expires_at: now.after(submission.ttl),
             due_at: None,
+            has_callback: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Everything on disk. Only this room has SQL; the rest of the program calls plain methods.
 
 mod account;
+mod caller_url;
 mod memory;
 mod open;
 mod read;

@@ -12,7 +12,8 @@ use crate::model::{CaptchaId, ErrorCode, Outcome, Pingback, Price, Task, TaskId,
 macro_rules! task_columns {
     () => {
         "id, owner, type, status, tag, priority, captcha_id, answer, error, via, price, price_estimated, attempts, doubtful, reason, \
-         extra, created_at, sent_at, submitted_at, answered_at, expires_at, due_at"
+         extra, created_at, sent_at, submitted_at, answered_at, expires_at, due_at, \
+         callback_url IS NOT NULL AS has_callback"
     };
 }
 pub(super) use task_columns;
@@ -58,6 +59,7 @@ pub(super) fn task(row: &SqliteRow) -> Result<Task, sqlx::Error> {
         answered_at: time_if_any(row, "answered_at")?,
         expires_at: time(row, "expires_at")?,
         due_at: time_if_any(row, "due_at")?,
+        has_callback: row.try_get("has_callback")?,
     })
 }
 
@@ -176,6 +178,8 @@ pub(super) struct TaskInsert<'a> {
     pub(super) params: String,
     pub(super) created_at: i64,
     pub(super) expires_at: i64,
+    pub(super) callback_url: Option<&'a str>,
+    pub(super) callback_receiver: Option<String>,
 }
 
 /// A pingback to keep, as the bulk `INSERT` reads it.

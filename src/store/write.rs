@@ -8,7 +8,7 @@ use sqlx::{Connection as _, Row as _, Sqlite, SqliteConnection, Transaction};
 
 use super::StoreError;
 use super::rows::{self, PingbackInsert, TaskChange, TaskInsert, pingback_columns, task_columns, under_way};
-use crate::model::{Captcha, CaptchaId, ErrorCode, Pingback, Task, TaskId, Timestamp, TokenId};
+use crate::model::{CallerUrl, Captcha, CaptchaId, ErrorCode, Pingback, Task, TaskId, Timestamp, TokenId};
 
 /// A write under way. Dropped without [`commit`](Self::commit), a transaction leaves no trace.
 pub(crate) struct WriteTx<'c> {
@@ -32,6 +32,8 @@ pub(crate) struct NewTask {
     pub(crate) captcha: Captcha,
     /// What a repeat of the submission would be known by.
     pub(crate) idempotency: Option<IdempotencyKey>,
+    /// Where its caller is told how it ended.
+    pub(crate) callback: Option<CallerUrl>,
 }
 
 /// A caller's `Idempotency-Key`, with the digest of what was submitted under it.
@@ -175,11 +177,13 @@ impl<'c> WriteTx<'c> {
     /// Stores new tasks with their images and idempotency keys.
     pub(crate) async fn insert_tasks(&mut self, new: &[NewTask]) -> Result<(), StoreError> {
         const TASKS: &str =
-            "INSERT INTO task (id, owner, type, status, tag, priority, params, created_at, expires_at)
+            "INSERT INTO task (id, owner, type, status, tag, priority, params, created_at, expires_at,
+                               callback_url, callback_receiver)
             SELECT value->>'id', value->>'owner', value->>'type', value->>'status', value->>'tag',
-                   value->>'priority', value->>'params', value->>'created_at', value->>'expires_at'
+                   value->>'priority', value->>'params', value->>'created_at', value->>'expires_at',
+                   value->>'callback_url', value->>'callback_receiver'
             FROM json_each($1)";
-        let rows = new.iter().map(|NewTask { task, captcha, .. }| TaskInsert {
+        let rows = new.iter().map(|NewTask { task, captcha, callback, .. }| TaskInsert {
             id: task.id.number(),
             owner: task.owner.number(),
             r#type: task.kind.as_str(),
@@ -189,6 +193,8 @@ impl<'c> WriteTx<'c> {
             params: json(captcha.params.iter()),
             created_at: task.created_at.as_micros(),
             expires_at: task.expires_at.as_micros(),
+            callback_url: callback.as_ref().map(CallerUrl::text),
+            callback_receiver: callback.as_ref().map(CallerUrl::receiver),
         });
         sqlx::query(TASKS).bind(json(rows)).execute(self.connection()).await?;
         for new in new {

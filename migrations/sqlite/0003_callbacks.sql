@@ -1,0 +1,42 @@
+-- Callers' own URLs: where they are told how their tasks ended.
+
+ALTER TABLE task ADD COLUMN callback_url TEXT;      -- as the caller gave it
+ALTER TABLE task ADD COLUMN callback_receiver TEXT; -- its host:port
+
+-- Each is one message to one receiver. What is sent is made from the task when it is sent: no answer is
+-- kept here.
+CREATE TABLE delivery (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    task_id     INTEGER NOT NULL REFERENCES task (id) ON DELETE CASCADE,
+    url         TEXT    NOT NULL,
+    receiver    TEXT    NOT NULL,           -- host:port
+    status      TEXT    NOT NULL DEFAULT 'waiting', -- waiting, delivered, dead
+    attempts    INTEGER NOT NULL DEFAULT 0,
+    last_status INTEGER,                    -- of HTTP, from the last attempt that got one
+    last_error  TEXT,                       -- what came of the last attempt, if it failed
+    created_at  INTEGER NOT NULL,
+    due_at      INTEGER NOT NULL,           -- while it waits: not sent before this time
+    ended_at    INTEGER
+) STRICT;
+
+CREATE INDEX delivery_by_task ON delivery (task_id);
+CREATE INDEX delivery_due ON delivery (receiver, due_at) WHERE status = 'waiting';
+
+-- A trigger, so that the end of a task and what its caller is told are one statement, whatever ended it.
+CREATE TRIGGER task_called_back AFTER UPDATE OF status ON task
+WHEN NEW.callback_url IS NOT NULL AND NEW.answered_at IS NOT NULL AND OLD.answered_at IS NULL
+     AND NEW.status <> 'cancelled'
+BEGIN
+    INSERT INTO delivery (task_id, url, receiver, created_at, due_at)
+    VALUES (NEW.id, NEW.callback_url, NEW.callback_receiver, NEW.answered_at, NEW.answered_at);
+END;
+
+-- URLs that callers have registered, in the order in which they did.
+CREATE TABLE caller_url (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner    INTEGER NOT NULL,              -- token.id; 0 is local
+    url      TEXT    NOT NULL,              -- as the caller gave it
+    target   TEXT    NOT NULL,              -- the same in its one form
+    added_at INTEGER NOT NULL,
+    UNIQUE (owner, target)
+) STRICT;
