@@ -22,7 +22,7 @@ use crate::config::{Config, Unconfirmed, UrlMode};
 use crate::dispatcher::{Dispatcher, Sender};
 use crate::http::{self, Addresses, AppState, PublicState, Server};
 use crate::ingest::{self, Heralds, Ingest};
-use crate::model::{Price, Timestamp};
+use crate::model::{AddressRules, Price, Timestamp};
 use crate::provider::{Credentials, PingbackUrls, Provider};
 use crate::reconciler::Reconciler;
 use crate::registrar::Registrar;
@@ -237,6 +237,7 @@ impl Wiring<'_> {
             max_wait: self.config.api.max_wait,
             hold: self.config.compat.hold,
             daily_limit,
+            address_rules: AddressRules::new(self.config.webhooks.allow_private.clone()),
             rotation: setup::rotation(self.config),
             uploads: Semaphore::new(http::UPLOADS),
             shutdown: self.shutdown.clone(),

@@ -32,6 +32,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime;
 
 use self::report::Report;
+use self::wake::Through;
 
 /// The most connections, waiters and pingbacks a second that can be asked for.
 const MOST: u64 = 100_000;
@@ -58,6 +59,9 @@ struct Args {
     /// wake: pingbacks a second
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     rate: u64,
+    /// wake: what the callers call
+    #[arg(long, value_enum, default_value_t = Through::Rest)]
+    through: Through,
     /// idle: callers that wait, as far as the limit of open files allows
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     idle_waiters: u64,

@@ -70,6 +70,7 @@ impl Site {
             .env("PINGBOX_PROVIDER__API_KEY", "0123456789abcdef".repeat(2))
             .env("PINGBOX_PROVIDER__SUBMIT_INTERVAL", "0ms")
             .env("PINGBOX_DATA__DIR", self.folder.path().join("data"))
+            .env("PINGBOX_COMPAT__HOLD", "30s")
             .env("TOKIO_WORKER_THREADS", self.workers.to_string())
             .current_dir(self.folder.path())
             .stdin(Stdio::null())

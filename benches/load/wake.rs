@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use clap::ValueEnum;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -27,6 +28,35 @@ const WAIT: Duration = Duration::from_secs(60);
 const LONGEST_RUN: Duration = Duration::from_secs(40);
 /// How long the server has to park the callers before the first pingback.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// What the callers call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Through {
+    /// `GET /v1/tasks/{id}?wait=`
+    Rest,
+    /// `GET /res.php?action=get`, as SDKs do
+    Compat,
+}
+
+impl Through {
+    fn question(self, taken: Taken) -> String {
+        match self {
+            Self::Rest => format!("/v1/tasks/{}?wait={}", taken.task, WAIT.as_secs()),
+            Self::Compat => format!("/res.php?key=any&action=get&id={}", taken.task),
+        }
+    }
+
+    fn check(self, taken: Taken, body: &[u8]) -> anyhow::Result<()> {
+        match self {
+            Self::Rest => tasks::check_answer(taken, &serde_json::from_slice(body)?),
+            Self::Compat => {
+                let own = format!("OK|{}", client::answer_to(taken.captcha));
+                ensure!(body == own.as_bytes(), "task {} has another's answer", taken.task);
+                Ok(())
+            }
+        }
+    }
+}
 
 /// When a pingback was to be sent, was sent, and was acknowledged.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +86,8 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
     ensure!(waiters / rate < longest, "{waiters} waiters at {rate}/s take more than {longest} s");
     let rounds: Vec<Round> = (0..bench.args.runs).map(|_| round(bench)).collect::<Result<_, _>>()?;
     let title = format!(
-        "wake: {waiters} waiting callers, {rate} pingbacks/s, runs: {}, {} workers",
+        "wake: {waiters} callers waiting through {:?}, {rate} pingbacks/s, runs: {}, {} workers",
+        bench.args.through,
         rounds.len(),
         bench.workers()
     );
@@ -121,14 +152,15 @@ async fn wait_all(
     tasks: &[Taken],
 ) -> anyhow::Result<(Vec<Sent>, Vec<Instant>)> {
     let mut callers = JoinSet::new();
+    let through = bench.args.through;
     for (index, &taken) in tasks.iter().enumerate() {
         let mut connection = Connection::open(api).await?;
-        connection.send(&client::get(&format!("/v1/tasks/{}?wait={}", taken.task, WAIT.as_secs()))).await?;
+        connection.send(&client::get(&through.question(taken))).await?;
         callers.spawn(async move {
             let reply = connection.receive().await?;
             let read = Instant::now();
             ensure!(reply.status == 200, "{} to a waiting caller", reply.status);
-            tasks::check_answer(taken, &serde_json::from_slice(reply.body)?)?;
+            through.check(taken, reply.body)?;
             anyhow::Ok((index, read))
         });
     }

@@ -72,9 +72,11 @@ impl Access {
             Self::Open { .. } if is_from_another_site(headers) => Err(ApiError::Forbidden(
                 "requests of web pages from elsewhere are refused while no token is needed: set api.token",
             )),
-            Self::Open { loopback: Some(names) } if !is_called_locally(headers, names) => Err(ApiError::Forbidden(
-                "while no token is needed, call this listener as localhost or by its address: or set api.token",
-            )),
+            Self::Open { loopback: Some(names) } if !is_called_locally(headers, names) => {
+                Err(ApiError::Forbidden(
+                    "while no token is needed, call this listener as localhost or by its address: or set api.token",
+                ))
+            }
             Self::Open { .. } => Ok(Identity { token: TokenId::LOCAL, scopes: Scopes::ADMIN }),
             Self::Tokens(tokens) => {
                 let token = token.ok_or(ApiError::Unauthorized)?;
@@ -223,7 +225,14 @@ mod tests {
 
     #[test]
     fn an_open_loopback_listener_is_called_by_address_or_as_localhost() {
-        for fine in ["127.0.0.1:8081", "localhost:8081", "LOCALHOST", "[::1]:8081", "192.0.2.1", "api.SolveCaptcha.com:443"] {
+        for fine in [
+            "127.0.0.1:8081",
+            "localhost:8081",
+            "LOCALHOST",
+            "[::1]:8081",
+            "192.0.2.1",
+            "api.SolveCaptcha.com:443",
+        ] {
             assert!(open().identify(&headers(&[("host", fine)])).is_ok(), "{fine}");
         }
         for rebound in ["evil.example", "evil.example:8081", "127.0.0.1.evil.example:8081", ""] {

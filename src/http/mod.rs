@@ -38,7 +38,7 @@ pub(crate) use server::Server;
 use self::error::ApiError;
 use crate::account::Account;
 use crate::ingest::Ingest;
-use crate::model::Price;
+use crate::model::{AddressRules, Price};
 use crate::reporter::ReportDesk;
 use crate::store::Store;
 use crate::waiters::Waiters;
@@ -63,6 +63,8 @@ pub(crate) struct AppState {
     pub(crate) hold: Duration,
     /// The most that a day's captchas may cost.
     pub(crate) daily_limit: Option<Price>,
+    /// Which addresses callers may have called.
+    pub(crate) address_rules: AddressRules,
     pub(crate) rotation: Rotation,
     pub(crate) uploads: Semaphore,
     /// Ends every wait.

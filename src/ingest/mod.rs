@@ -137,7 +137,6 @@ impl Ingest {
     }
 
     /// Registers a URL for a caller, which may have it already; at most 100 each.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the drop-in's `add_pingback`"))]
     pub(crate) async fn add_caller_url(
         &self,
         owner: TokenId,
@@ -147,7 +146,6 @@ impl Ingest {
     }
 
     /// Deletes a URL that a caller registered, or all of them with `None`; whether there was one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the drop-in's `del_pingback`"))]
     pub(crate) async fn delete_caller_url(
         &self,
         owner: TokenId,

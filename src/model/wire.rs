@@ -107,7 +107,9 @@ fn kind(fields: &Fields) -> Result<CaptchaType, WireError> {
     let is_on = |name| matches!(text(name), "1" | "true");
     let has_image = ["file", "body"].into_iter().any(|name| fields.has(name));
     Ok(match text("method") {
-        "" | "post" | "base64" | "textcaptcha" if fields.has("textcaptcha") && !has_image => CaptchaType::Text,
+        "" | "post" | "base64" | "textcaptcha" if fields.has("textcaptcha") && !has_image => {
+            CaptchaType::Text
+        }
         "" | "post" | "base64" => {
             if is_on("coordinatescaptcha") {
                 CaptchaType::Click

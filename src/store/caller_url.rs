@@ -7,7 +7,6 @@ use crate::model::{CallerUrl, Timestamp, TokenId};
 
 impl Store {
     /// The URLs that the owner registered, in the order in which they were added, as they were given.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the drop-in's `get_pingback`"))]
     pub(crate) async fn caller_urls(&self, owner: TokenId) -> Result<Vec<String>, StoreError> {
         const SQL: &str = "SELECT url FROM caller_url WHERE owner = $1 ORDER BY id";
         let rows = sqlx::query(SQL).bind(owner.number()).fetch_all(&self.reader).await?;

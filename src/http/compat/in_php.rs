@@ -2,30 +2,28 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::reply::{Refusal, Reply};
 use super::{Call, Stop, task_error};
 use crate::http::AppState;
-use crate::http::error::ApiError;
 use crate::ingest::{Cancelled, Ingest, Submit, Submitted};
 use crate::model::{ErrorCode, Gate, Price, Script, Status, Submission, Task, TaskId, Timestamp};
 
 /// Stores the captcha as a task, and waits for what the provider says of it.
-pub(super) async fn submit(app: &AppState, call: Call) -> Result<Reply, Stop> {
+pub(super) async fn submit(app: &AppState, call: Call<'_>) -> Result<Reply, Stop> {
     let deadline = call.deadline();
+    let pingback = call.params.text("pingback").map(|url| app.caller_url("pingback", url)).transpose()?;
     let submission = Submission::from_wire(call.params.into_fields()?).map_err(Refusal::from)?;
     // What every captcha meets at the moment, this one would meet too.
     if let Some(code) = app.account.refusal() {
         return Err(Refusal::from(code).into());
     }
-    let slot = timeout_at(deadline, app.uploads.acquire()).await;
-    let Ok(Ok(slot)) = slot else { return Err(Stop::Failed(ApiError::ShuttingDown)) };
     let daily_limit = app.daily_limit.as_ref().map(Price::nanos);
-    let submit = Submit { owner: call.identity.token, submission, idempotency: None, daily_limit };
+    let submit = Submit { owner: call.identity.token, submission, idempotency: None, daily_limit, pingback };
     let submitted = app.ingest.submit(submit).await?;
-    drop(slot);
+    drop(call.slot);
     let task = match submitted {
         Submitted::New(task) | Submitted::Repeated(task) => task,
         Submitted::OverLimit => {
@@ -61,7 +59,9 @@ impl Drop for Unheard {
                 Ok(Cancelled::Done(_)) => {
                     warn!(task.id = %task, "A caller of in.php went away before it heard the id: the task is withdrawn");
                 }
-                Ok(_) => warn!(task.id = %task, "A caller of in.php went away before it heard the id of its task"),
+                Ok(_) => {
+                    warn!(task.id = %task, "A caller of in.php went away before it heard the id of its task");
+                }
                 Err(error) => warn!(task.id = %task, %error, "Could not withdraw a task: {error}"),
             }
         });

@@ -8,6 +8,7 @@ mod in_php;
 mod params;
 mod reply;
 mod res_php;
+mod urls;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
-use tokio::time::Instant;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::params::Params;
@@ -65,19 +67,43 @@ impl Script {
         }
     }
 
+    /// The largest body: twenty images of 100 kB in base64 take 2.7 MiB, a thousand ids 18 kB.
+    const fn max_body_bytes(self) -> usize {
+        match self {
+            Self::In => 4 * 1024 * 1024,
+            Self::Res => 64 * 1024,
+        }
+    }
+
+    /// A place for a large body, which has to be free in time.
+    async fn slot(self, app: &AppState, arrived: Instant) -> Result<Option<SemaphorePermit<'_>>, Busy> {
+        match self {
+            Self::Res => Ok(None),
+            Self::In => match timeout_at(arrived + PATIENCE, app.uploads.acquire()).await {
+                Ok(Ok(slot)) => Ok(Some(slot)),
+                _ => Err(Busy),
+            },
+        }
+    }
+
     fn overloaded(self, format: Format) -> Response {
         format.encode(&Reply::Error(Refusal::new(self.busy(), "pingbox cannot take this right now")))
     }
 }
 
+/// No place became free.
+struct Busy;
+
 /// A request whose caller is known.
-struct Call {
+struct Call<'a> {
     identity: Identity,
     params: Params,
     arrived: Instant,
+    /// Room for its body, and for the writer's hold on it.
+    slot: Option<SemaphorePermit<'a>>,
 }
 
-impl Call {
+impl Call<'_> {
     /// When the reply is due that does not wait for an answer.
     fn deadline(&self) -> Instant {
         self.arrived + PATIENCE
@@ -91,11 +117,12 @@ async fn serve(script: Script, app: &AppState, request: Request) -> Response {
         return preflight();
     }
     let mut params = Params::of_query(head.uri.query().unwrap_or_default());
-    let read = params.add_body(&head.headers, body).await;
+    let Ok(slot) = script.slot(app, arrived).await else { return script.overloaded(params.format()) };
+    let read = params.add_body(&head.headers, body, script.max_body_bytes()).await;
     let format = params.format();
     let result = match read.and_then(|()| identify(app, &head.headers, &params, script)) {
         Ok(identity) => {
-            let call = Call { identity, params, arrived };
+            let call = Call { identity, params, arrived, slot };
             match script {
                 Script::In => in_php::submit(app, call).await,
                 Script::Res => res_php::answer(app, call).await,

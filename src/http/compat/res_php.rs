@@ -1,11 +1,11 @@
-//! `res.php`: answers, reports, the balance. Nothing here asks the provider for an answer.
+//! `res.php`: answers, reports, the balance, pingback URLs. Nothing here asks the provider for an answer.
 
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::reply::{Refusal, Reply};
-use super::{Call, Stop, task_error};
+use super::{Call, Stop, task_error, urls};
 use crate::http::AppState;
 use crate::http::auth::Identity;
 use crate::http::error::ApiError;
@@ -18,9 +18,15 @@ const MAX_IDS: usize = 1000;
 const WRONG_CAPTCHA_ID: &str = "ERROR_WRONG_CAPTCHA_ID";
 const RECORDED: &str = "OK_REPORT_RECORDED";
 
-pub(super) async fn answer(app: &AppState, call: Call) -> Result<Reply, Stop> {
+pub(super) async fn answer(app: &AppState, call: Call<'_>) -> Result<Reply, Stop> {
+    match call.params.text("action") {
+        Some("add_pingback") => return urls::add(app, &call).await,
+        Some("get_pingback") => return urls::list(app, &call).await,
+        Some("del_pingback") => return urls::delete(app, &call).await,
+        _ => {}
+    }
     let deadline = call.deadline();
-    let Call { identity, params, arrived } = call;
+    let Call { identity, params, arrived, .. } = call;
     let id = || params.text("id").unwrap_or_default();
     let hold = arrived + app.hold;
     match (params.text("action").unwrap_or_default(), params.text("ids")) {
@@ -90,15 +96,13 @@ async fn answers(app: &AppState, caller: Identity, ids: &str, hold: Instant) -> 
 
 /// What is on the account, as of the last minute.
 async fn balance(app: &AppState, deadline: Instant) -> Result<Reply, Stop> {
-    match timeout_at(deadline, app.account.balance()).await {
-        Ok(Some(balance)) => Ok(Reply::Bare(balance.amount)),
-        _ => {
-            let backoff = app.account.backoff();
-            let code = backoff.hold(Script::Res).and_then(|hold| hold.cause.code().cloned());
-            let unknown = || Refusal::new(ErrorCode::NO_SLOT, "the balance is not known yet");
-            Err(code.map_or_else(unknown, Refusal::from).into())
-        }
+    if let Ok(Some(balance)) = timeout_at(deadline, app.account.balance()).await {
+        return Ok(Reply::Bare(balance.amount));
     }
+    let backoff = app.account.backoff();
+    let code = backoff.hold(Script::Res).and_then(|hold| hold.cause.code().cloned());
+    let unknown = || Refusal::new(ErrorCode::NO_SLOT, "the balance is not known yet");
+    Err(code.map_or_else(unknown, Refusal::from).into())
 }
 
 /// Leaves a report, and waits a moment for the provider's word. What is not sent by then is on disk,

@@ -65,7 +65,8 @@ async fn several_answers_come_in_their_order_without_ok() {
         app.pingback(&captcha_id(&app, id).await, answer).await;
     }
     let asked = format!("{},{},99999, x,{},{}", ids[2], ids[1], ids[0], ids[0]);
-    let pieces = "ERROR_CAPTCHA_UNSOLVABLE|CAPCHA_NOT_READY|ERROR_WRONG_CAPTCHA_ID|ERROR_WRONG_ID_FORMAT|first|first";
+    let pieces =
+        "ERROR_CAPTCHA_UNSOLVABLE|CAPCHA_NOT_READY|ERROR_WRONG_CAPTCHA_ID|ERROR_WRONG_ID_FORMAT|first|first";
     let query = [("action", "get"), ("ids", asked.as_str())];
     assert_eq!(scripts.ask(&query).await, pieces);
     let in_json = format!(r#"{{"status":1,"request":"{pieces}"}}"#);
@@ -121,7 +122,8 @@ async fn what_has_no_answer_says_why_in_the_familys_words() {
     app.pingback(&captcha_id(&app, &failed).await, "ERROR_BAD_DUPLICATES").await;
     let expired = scripts.submitted().await;
     captcha_id(&app, &expired).await;
-    app.connect_and("UPDATE task SET status = 'expired', error = 'EXPIRED', answered_at = 1 WHERE id = 2").await;
+    app.connect_and("UPDATE task SET status = 'expired', error = 'EXPIRED', answered_at = 1 WHERE id = 2")
+        .await;
     let erased = scripts.submitted().await;
     captcha_id(&app, &erased).await;
     app.connect_and("UPDATE task SET status = 'solved', answered_at = 1, erased = 1 WHERE id = 3").await;

@@ -85,7 +85,12 @@ async fn each_type_reaches_the_provider_as_it_was_given() {
         ("image", vec![("method", "base64"), ("body", body.as_str()), ("numeric", "4"), ("min_len", "0")]),
         (
             "click",
-            vec![("method", "base64"), ("body", &body), ("coordinatescaptcha", "1"), ("textinstructions", "é+&=|")],
+            vec![
+                ("method", "base64"),
+                ("body", &body),
+                ("coordinatescaptcha", "1"),
+                ("textinstructions", "é+&=|"),
+            ],
         ),
         (
             "recaptcha_image",
@@ -103,7 +108,10 @@ async fn each_type_reaches_the_provider_as_it_was_given() {
                 ("proxytype", "HTTP"),
             ],
         ),
-        ("funcaptcha", vec![("method", "funcaptcha"), ("publickey", "P-1"), ("pageurl", page), ("data[blob]", "x")]),
+        (
+            "funcaptcha",
+            vec![("method", "funcaptcha"), ("publickey", "P-1"), ("pageurl", page), ("data[blob]", "x")],
+        ),
         (
             "keycaptcha",
             vec![
@@ -143,7 +151,8 @@ async fn one_image_to_rotate_travels_as_the_api_document_asks() {
     let part = || Part::bytes(image(0)).file_name("upload");
     let fields = || Form::new().text("key", "k").text("method", "rotatecaptcha").text("angle", "45");
     for request in [
-        post().multipart(fields().part("file_1", part()).part("file_2", Part::bytes(image(1)).file_name("b"))),
+        post()
+            .multipart(fields().part("file_1", part()).part("file_2", Part::bytes(image(1)).file_name("b"))),
         post().multipart(fields().part("file", part())),
         post().json(&json!({"key": "k", "method": "rotatecaptcha", "angle": 45, "body": base64(&image(0))})),
     ] {

@@ -3,7 +3,9 @@
 mod answers;
 mod encodings;
 mod keys;
+mod polling;
 mod refusals;
+mod urls;
 
 use reqwest::StatusCode;
 

@@ -1,7 +1,7 @@
 //! What `in.php` says when the provider refuses, is full, or is silent; and what is left of the task.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -53,7 +53,11 @@ async fn what_passes_gives_an_id_and_the_task_waits_its_turn() {
     for code in ["ERROR_NO_SLOT_AVAILABLE", "MAX_USER_TURN", "ERROR: 1001", "ERROR: 1003"] {
         let (app, scripts) = refusing(code).await;
         // The second meets the pause that the first has brought.
-        assert_eq!([scripts.submit(&CAPTCHA).await, scripts.submit(&CAPTCHA).await], ["OK|1", "OK|2"], "{code}");
+        assert_eq!(
+            [scripts.submit(&CAPTCHA).await, scripts.submit(&CAPTCHA).await],
+            ["OK|1", "OK|2"],
+            "{code}"
+        );
         app.until("1", |task| task["status"] == "queued").await;
         assert_eq!(scripts.ask(&[("action", "get"), ("id", "2")]).await, "CAPCHA_NOT_READY");
     }
@@ -102,7 +106,8 @@ async fn the_id_comes_when_the_provider_has_taken_the_captcha() {
 async fn a_stop_reaches_the_callers_whose_captchas_wait_behind_it() {
     let (scripted, process, _data) = slow("ERROR_ZERO_BALANCE").await;
     let scripts = Scripts::at(&process.api);
-    let all = async { tokio::join!(scripts.submit(&CAPTCHA), scripts.submit(&CAPTCHA), scripts.submit(&CAPTCHA)) };
+    let all =
+        async { tokio::join!(scripts.submit(&CAPTCHA), scripts.submit(&CAPTCHA), scripts.submit(&CAPTCHA)) };
     let (replies, ()) = tokio::join!(all, async {
         scripted.until_seen("/in.php", 1).await;
         process.until("3", |task| task["status"].is_string()).await;
