@@ -1,6 +1,7 @@
 //! The whole service: built from a configuration, run, and brought to an end.
 
 mod setup;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,11 +17,13 @@ use tracing::{info, warn};
 use url::Url;
 
 pub(crate) use setup::use_ring;
+pub(crate) use tls::{ca_certificate, check_files};
 
+use self::tls::Endpoints;
 use crate::account::{self, Account, Registration};
 use crate::config::{Config, Unconfirmed, UrlMode};
 use crate::dispatcher::{Dispatcher, Sender};
-use crate::http::{self, Addresses, AppState, PublicState, Server};
+use crate::http::{self, Addresses, AppState, Handshake, PublicState, Server};
 use crate::ingest::{self, Heralds, Ingest};
 use crate::model::{AddressRules, Price, Timestamp};
 use crate::provider::{Credentials, PingbackUrls, Provider};
@@ -30,6 +33,7 @@ use crate::reporter::{ReportDesk, Reporter};
 use crate::retention::Retention;
 use crate::sandbox::{self, Sandbox};
 use crate::store::{AccountId, Store};
+use crate::tls::Keeper;
 
 /// How long the parts may take to end. The contract allows 10 s for everything.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
@@ -47,6 +51,7 @@ pub struct App {
     store: Store,
     parts: Parts,
     shutdown: CancellationToken,
+    hang_up: watch::Sender<()>,
 }
 
 /// Everything that runs. When one of them panics the service ends, to be started again whole.
@@ -94,6 +99,7 @@ struct Listeners {
     public: TcpListener,
     api: TcpListener,
     connections: usize,
+    tls: Endpoints,
 }
 
 impl App {
@@ -108,10 +114,12 @@ impl App {
             public: bind(config.public.listen, "public.listen").await?,
             api: bind(config.api.listen, "api.listen").await?,
             connections: setup::connections_per_listener(OTHER_FILES),
+            tls: Endpoints::open(&config, Timestamp::now())?,
         };
         let store = setup::open_store(&config, Timestamp::now()).await?;
         let shutdown = CancellationToken::new();
         let parts = Parts::new(&shutdown);
+        let hang_up = watch::Sender::new(());
         let emulated = match sandbox {
             Some(settings) => Some(start_sandbox(settings, &listeners, &parts, &shutdown).await?),
             None => None,
@@ -123,18 +131,19 @@ impl App {
         let (public, api) = (listeners.public.local_addr()?, listeners.api.local_addr()?);
         let provider = credentials.base_url.clone();
         let base_url = match (&config.public.url, &sandbox) {
-            (None, Some(_)) => Some(setup::local_url(public)?),
+            (None, Some(_)) => Some(setup::local_url(config.public.tls.scheme(), public)?),
             (url, _) => url.clone(),
         };
         Wiring { config: &config, store: &store, credentials, base_url, parts: &parts, shutdown: &shutdown }
-            .start(listeners)
+            .start(listeners, &hang_up)
             .await?;
         parts.tracker.close();
         for warning in config.warnings() {
             warn!("{warning}");
         }
-        info!(%public, %api, version = env!("CARGO_PKG_VERSION"), "pingbox is ready: callers at http://{api}, pingbacks at http://{public}");
-        Ok(Self { public, api, sandbox, provider, store, parts, shutdown })
+        let (of_public, of_api) = (config.public.tls.scheme(), config.api.tls.scheme());
+        info!(%public, %api, version = env!("CARGO_PKG_VERSION"), "pingbox is ready: callers at {of_api}://{api}, pingbacks at {of_public}://{public}");
+        Ok(Self { public, api, sandbox, provider, store, parts, shutdown, hang_up })
     }
 
     /// Where the public listener listens.
@@ -165,6 +174,12 @@ impl App {
     #[must_use]
     pub fn shutdown_token(&self) -> CancellationToken {
         self.shutdown.clone()
+    }
+
+    /// To be sent to when the process got SIGHUP. Parts that have something to read again subscribe.
+    #[must_use]
+    pub fn hang_up(&self) -> watch::Sender<()> {
+        self.hang_up.clone()
     }
 
     /// Runs until the shutdown token is cancelled, then ends in order: no new connections, every
@@ -202,7 +217,7 @@ struct Wiring<'a> {
 
 impl Wiring<'_> {
     /// Starts every part.
-    async fn start(self, listeners: Listeners) -> anyhow::Result<()> {
+    async fn start(self, listeners: Listeners, hang_up: &watch::Sender<()>) -> anyhow::Result<()> {
         let access = setup::access(self.config, listeners.api.local_addr()?, self.store).await?;
         let solve_times = Arc::new(Mutex::new(self.store.solve_times().await?));
         let heralds = Heralds { solve_times, ..Heralds::default() };
@@ -225,7 +240,8 @@ impl Wiring<'_> {
         self.parts.start("dispatcher", dispatcher.run(self.shutdown.clone()));
         let desk = self.start_upkeep(&account, &ingest);
 
-        self.start_public(listeners.public, listeners.connections, ingest.clone(), account.clone());
+        let public = (listeners.public, listeners.tls.public());
+        self.start_public(public, listeners.connections, ingest.clone(), account.clone());
         let state = AppState {
             ingest,
             store: self.store.clone(),
@@ -247,8 +263,14 @@ impl Wiring<'_> {
             router: http::api_router(state),
             max_connections: listeners.connections,
             addresses: None,
+            tls: listeners.tls.api(),
         };
         self.parts.start("api listener", server.run(self.shutdown.clone()));
+        let endpoints = listeners.tls.into_vec();
+        if !endpoints.is_empty() {
+            let keeper = Keeper { endpoints, hang_up: hang_up.subscribe() };
+            self.parts.start("keeper of the certificates", keeper.run(self.shutdown.clone()));
+        }
         Ok(())
     }
 
@@ -297,7 +319,13 @@ impl Wiring<'_> {
         desk
     }
 
-    fn start_public(&self, listener: TcpListener, max_connections: usize, ingest: Ingest, account: Account) {
+    fn start_public(
+        &self,
+        (listener, tls): (TcpListener, Option<Handshake>),
+        max_connections: usize,
+        ingest: Ingest,
+        account: Account,
+    ) {
         let public = &self.config.public;
         let addresses = Arc::new(Addresses::new(public.trusted_proxies.clone(), public.allow_from.clone()));
         let state = PublicState {
@@ -308,7 +336,7 @@ impl Wiring<'_> {
             ownership_files: public.ownership_files.clone(),
         };
         let router = http::public_router(state);
-        let server = Server { listener, router, max_connections, addresses: Some(addresses) };
+        let server = Server { listener, router, max_connections, addresses: Some(addresses), tls };
         self.parts.start("public listener", server.run(self.shutdown.clone()));
     }
 }
@@ -322,13 +350,14 @@ async fn start_sandbox(
 ) -> anyhow::Result<(Sandbox, Credentials)> {
     let key = settings.key.clone();
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "the sandbox").await?;
-    let base_url = setup::local_url(listener.local_addr()?)?;
+    let base_url = setup::local_url("http", listener.local_addr()?)?;
     let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
     let server = Server {
         listener,
         router: sandbox.router(),
         max_connections: listeners.connections,
         addresses: None,
+        tls: None,
     };
     parts.start("sandbox's listener", server.run(shutdown.clone()));
     parts.start("sandbox", sandbox.clone().run(shutdown.clone()));
@@ -350,7 +379,7 @@ pub async fn run_sandbox(
     let address = listener.local_addr()?;
     let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
     let max_connections = setup::connections_per_listener(OTHER_FILES);
-    let server = Server { listener, router: sandbox.router(), max_connections, addresses: None };
+    let server = Server { listener, router: sandbox.router(), max_connections, addresses: None, tls: None };
     info!(%address, "The sandbox is ready: use http://{address} as the provider's address");
     let parts = TaskTracker::new();
     parts.spawn(server.run(shutdown.clone()));

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`model`] | the words of the trade: ids, time, tasks, captcha types, answers, error codes. No I/O |
 //! | [`config`] | flags, environment and file, made into one checked [`config::Config`] |
+//! | `tls` | what the listeners show of themselves: certificates from files or of our own CA |
 //! | `http` | the two listeners: pingbacks come in, callers submit and wait |
 //! | `ingest` | the one writer: many waiting writes, one transaction, a reply to each |
 //! | `store` | the database; the only place with SQL |
@@ -40,4 +41,5 @@ pub mod sandbox;
 pub mod shutdown;
 mod store;
 pub mod telemetry;
+mod tls;
 mod waiters;

@@ -124,8 +124,9 @@ pub(super) async fn access(config: &Config, api: SocketAddr, store: &Store) -> a
         return Ok(Access::Tokens(tokens));
     }
     if api.ip().is_loopback() {
+        let scheme = config.api.tls.scheme();
         info!(
-            "There is no token: whoever reaches http://{api} on this machine may call. Set api.token to change that"
+            "There is no token: whoever reaches {scheme}://{api} on this machine may call. Set api.token to change that"
         );
         return Ok(Access::Open { loopback: Some(names(config)) });
     }
@@ -177,8 +178,8 @@ fn random_secret() -> anyhow::Result<Secret> {
 }
 
 /// The URL of a listener on this machine.
-pub(super) fn local_url(listen: SocketAddr) -> anyhow::Result<Url> {
-    Ok(Url::parse(&format!("http://{}", config::reachable(listen)))?)
+pub(super) fn local_url(scheme: &str, listen: SocketAddr) -> anyhow::Result<Url> {
+    Ok(Url::parse(&format!("{scheme}://{}", config::reachable(listen)))?)
 }
 
 /// Raises the limit of open files to what the system allows; how many connections each listener

@@ -4,7 +4,9 @@ use clap::Subcommand;
 
 use super::print;
 use super::settings::SettingsArgs;
+use crate::app;
 use crate::config::{Config, EXAMPLE};
+use crate::model::Timestamp;
 
 /// What to do with the configuration.
 #[derive(Clone, Debug, Subcommand)]
@@ -55,7 +57,8 @@ impl ConfigCommand {
             }
             Self::Check { sandbox, settings } => {
                 let config = Config::load(&settings.into_sources()?, sandbox)?;
-                for warning in config.warnings() {
+                let of_files = app::check_files(&config, Timestamp::now())?;
+                for warning in config.warnings().into_iter().chain(of_files) {
                     print(&format!("warning: {warning}\n"))?;
                 }
                 print("ok: the configuration is valid\n")

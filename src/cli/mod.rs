@@ -10,6 +10,7 @@ mod report;
 mod sandbox;
 mod serve;
 mod settings;
+mod tls;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ use self::pingback::PingbackArgs;
 use self::report::ReportArgs;
 use self::sandbox::SandboxCommand;
 use self::serve::ServeArgs;
+use self::tls::TlsCommand;
 
 /// The exit code for what was asked for, but not ready in time.
 const NOT_READY: u8 = 3;
@@ -58,6 +60,9 @@ enum Command {
     /// Show, check or begin a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// The certificate that clients have to trust where a listener has one of its own
+    #[command(subcommand)]
+    Tls(TlsCommand),
     /// Ask a running server whether it is ready, for container health checks
     Healthcheck(HealthcheckArgs),
 }
@@ -93,6 +98,7 @@ impl Cli {
             Command::Pingback(pingback) => pingback.run().await,
             Command::Doctor(doctor) => doctor.run().await,
             Command::Config(config) => config.run().map(|()| ExitCode::SUCCESS),
+            Command::Tls(tls) => tls.run().map(|()| ExitCode::SUCCESS),
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
@@ -106,7 +107,9 @@ impl SandboxCommand {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::start(&Log { format: LogFormat::Auto, filter: "info".to_owned() })?;
         let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
-        tokio::spawn(Signals::listen()?.watch(soft.clone(), hard.clone()));
+        // There is nothing that it could read again.
+        let hang_up = watch::Sender::new(());
+        tokio::spawn(Signals::listen()?.watch(soft.clone(), hard.clone(), hang_up));
         tokio::select! {
             ended = app::run_sandbox(self.listen, self.knobs.settings()?, soft) => ended.map(|()| ExitCode::SUCCESS),
             () = hard.cancelled() => Ok(ExitCode::FAILURE),

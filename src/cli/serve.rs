@@ -31,7 +31,7 @@ impl ServeArgs {
         let signals = Signals::listen()?;
         let app = App::start(config, sandbox).await?;
         let at_once = CancellationToken::new();
-        tokio::spawn(signals.watch(app.shutdown_token(), at_once.clone()));
+        tokio::spawn(signals.watch(app.shutdown_token(), at_once.clone(), app.hang_up()));
         tokio::select! {
             ended = app.run() => ended.map(|()| ExitCode::SUCCESS),
             () = at_once.cancelled() => Ok(ExitCode::FAILURE),

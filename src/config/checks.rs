@@ -40,15 +40,8 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// Refuses what this version cannot do, so that no one relies on it.
 pub(super) fn unavailable(config: &Config, reader: &mut Reader) {
-    let given = |name: &str| !reader.settings.is_default(name);
     let refused = [
         ("database.url", matches!(config.database.url, DatabaseUrl::Postgres(_)), "PostgreSQL"),
-        ("public.tls", config.public.tls != Tls::Off, "TLS"),
-        ("public.tls_cert", given("public.tls_cert"), "TLS"),
-        ("public.tls_key", given("public.tls_key"), "TLS"),
-        ("api.tls", config.api.tls != Tls::Off, "TLS"),
-        ("api.tls_cert", given("api.tls_cert"), "TLS"),
-        ("api.tls_key", given("api.tls_key"), "TLS"),
         ("provider.resolve", !config.provider.resolve.is_empty(), "fixing addresses of hosts"),
     ];
     for (name, is_asked, what) in refused {
@@ -73,6 +66,13 @@ impl Config {
                     interval.as_millis(),
                     WISE_INTERVAL.as_millis(),
                 ));
+            }
+            if self.public.url.is_some() && matches!(self.public.tls, Tls::SelfSigned { .. }) {
+                warnings.push(
+                    "public.tls is self_signed: the provider trusts no CA of ours, so public.url must lead to a \
+                     proxy with a certificate that it trusts"
+                        .to_owned(),
+                );
             }
         }
         let listen = self.api.listen;

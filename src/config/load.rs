@@ -13,8 +13,8 @@ use super::sections::{
 use super::settings::Settings;
 use super::sources::Sources;
 use super::values::{
-    address, amount, api_key, api_token, base_url, choice, database_url, duration, file_name, host, ip,
-    log_filter, network, number, path, pingback_secret, private_network, switch,
+    address, amount, api_key, api_token, base_url, certificate_name, choice, database_url, duration,
+    file_name, host, ip, log_filter, network, number, path, pingback_secret, private_network, switch,
 };
 
 const fn seconds(least: u64, most: u64) -> RangeInclusive<Duration> {
@@ -129,24 +129,21 @@ fn tls(reader: &mut Reader, section: &str) -> Tls {
         [("off", TlsMode::Off), ("files", TlsMode::Files), ("self_signed", TlsMode::SelfSigned)];
     let key = |name: &str| format!("{section}.{name}");
     let mode = reader.value(&key("tls"), |text| choice(text, &MODES));
-    let names = reader.list(&key("tls_names"), host);
+    let names = reader.list(&key("tls_names"), certificate_name);
     let [cert, private] = ["tls_cert", "tls_key"].map(|name| {
         let path = reader.optional(&key(name), path);
         if matches!(mode, TlsMode::Files) {
             let text = format!("needed for {section}.tls = files: the path of a PEM file");
             reader.require(&key(name), text);
+        } else if path.is_some() && reader.is_sound(&key("tls")) {
+            let text = format!("is of no use unless {section}.tls is files: set that, or remove this");
+            reader.complain(&key(name), text);
         }
         path
     });
     match mode {
         TlsMode::Off => Tls::Off,
         TlsMode::Files => Tls::Files { cert: cert.unwrap_or_default(), key: private.unwrap_or_default() },
-        TlsMode::SelfSigned => {
-            if names.is_empty() && reader.is_sound(&key("tls_names")) {
-                let text = format!("must name at least one host for {section}.tls = self_signed");
-                reader.complain(&key("tls_names"), text);
-            }
-            Tls::SelfSigned { names }
-        }
+        TlsMode::SelfSigned => Tls::SelfSigned { names },
     }
 }

@@ -118,9 +118,21 @@ pub enum Tls {
     },
     /// A certificate of our own CA.
     SelfSigned {
-        /// The host names and addresses that it is for; at least one.
+        /// Host names and addresses that it is for, beside those of this machine itself: in lower
+        /// case, without a dot at the end; the first label may be `*`.
         names: Vec<String>,
     },
+}
+
+impl Tls {
+    /// What URLs of the listener begin with.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        match self {
+            Self::Off => "http",
+            Self::Files { .. } | Self::SelfSigned { .. } => "https",
+        }
+    }
 }
 
 /// `provider.*`

@@ -142,11 +142,6 @@ impl Settings {
     pub(super) fn get(&self, name: &str) -> &Setting {
         self.by_name.get(name).expect("every key that is asked for stands in KEYS")
     }
-
-    /// Whether no source says anything of the key.
-    pub(super) fn is_default(&self, name: &str) -> bool {
-        self.get(name).origin == Origin::Default
-    }
 }
 
 pub(super) fn default_value(key: &Key) -> Value {

@@ -170,13 +170,43 @@ pub(super) fn log_filter(text: &str) -> Parsed<String> {
     ))
 }
 
-/// A host name or an address, for a certificate.
+/// A host name or an address.
 pub(super) fn host(text: &str) -> Parsed<String> {
     let is_address = text.parse::<IpAddr>().is_ok();
     if is_address || matches!(Host::parse(text), Ok(Host::Domain(_))) {
         return Ok(text.to_owned());
     }
     Err(format!("must be host names or IP addresses, not {}", quoted(text)))
+}
+
+/// A host name or an address in a certificate: as clients write it, in lower case and ASCII. The
+/// first label of a name may be `*`.
+pub(super) fn certificate_name(text: &str) -> Parsed<String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(address.to_string());
+    }
+    let (wildcard, rest) = match text.strip_prefix("*.") {
+        Some(rest) => ("*.", rest),
+        None => ("", text),
+    };
+    let is_label = |label: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        (1..=63).contains(&label.len())
+            && label.bytes().all(is_plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if let Ok(Host::Domain(name)) = Host::parse(rest) {
+        let name = name.trim_end_matches('.');
+        if name.len() <= 250 && name.split('.').all(is_label) {
+            return Ok(format!("{wildcard}{name}"));
+        }
+    }
+    Err(format!(
+        "must be host names such as `api.solvecaptcha.com` or IP addresses, without scheme, port and path, not {}",
+        quoted(text)
+    ))
 }
 
 /// A name of an ownership file, as the last part of a URL.

@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod compat;
 mod error;
+mod handshake;
 mod health;
 mod metrics;
 mod pingback;
@@ -31,6 +32,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use addresses::Addresses;
 pub(crate) use auth::{Access, Identity, Scopes};
+pub(crate) use handshake::Handshake;
 pub(crate) use pingback::{PublicState, router as public_router};
 pub(crate) use pingbacks::Rotation;
 pub(crate) use server::Server;

@@ -28,6 +28,7 @@ use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use super::addresses::Addresses;
+use super::handshake::Handshake;
 
 /// How long a client may take to send its request head, and to begin with its first one. An honest
 /// one on a bad line needs about 2 s; a slow attacker wants minutes.
@@ -49,6 +50,8 @@ pub(crate) struct Server {
     pub(crate) max_connections: usize,
     /// Caps the connections of one address; `None` does not.
     pub(crate) addresses: Option<Arc<Addresses>>,
+    /// What comes before HTTP where it is encrypted.
+    pub(crate) tls: Option<Handshake>,
 }
 
 impl Server {
@@ -70,8 +73,11 @@ impl Server {
                     continue;
                 }
             };
-            let (router, addresses) = (self.router.clone(), self.addresses.clone());
+            let (router, addresses, tls) = (self.router.clone(), self.addresses.clone(), self.tls.clone());
             let shutdown = shutdown.clone();
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%error, "Could not turn off Nagle's algorithm: {error}");
+            }
             connections.spawn(async move {
                 let admission = match addresses {
                     Some(addresses) => match shutdown.run_until_cancelled(addresses.admit(peer.ip())).await {
@@ -80,7 +86,11 @@ impl Server {
                     },
                     None => None,
                 };
-                serve_connection(stream, peer, router, shutdown).await;
+                match tls {
+                    None => serve_connection(stream, peer, router, shutdown).await,
+                    // On the heap, so that connections without TLS do not pay for its size.
+                    Some(tls) => Box::pin(serve_encrypted(stream, peer, router, tls, shutdown)).await,
+                }
                 drop((slot, admission));
             });
         }
@@ -90,10 +100,26 @@ impl Server {
     }
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: CancellationToken) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "Could not turn off Nagle's algorithm: {error}");
+/// Serves a connection that has to agree on its encryption first. Nothing is lost when that is given up
+/// at shutdown: no request has begun.
+async fn serve_encrypted(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    tls: Handshake,
+    shutdown: CancellationToken,
+) {
+    if let Some(Some(stream)) = shutdown.run_until_cancelled(tls.perform(stream)).await {
+        serve_connection(stream, peer, router, shutdown).await;
     }
+}
+
+async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    peer: SocketAddr,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let started = Arc::new(AtomicBool::new(false));
     let timer = HeadTimer { started: Arc::clone(&started), served_one: AtomicBool::new(false) };
     let service = service_fn(move |request: Request<Incoming>| {
@@ -119,12 +145,12 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, s
 }
 
 /// A stream that notes when bytes arrive.
-struct Watched {
-    stream: TcpStream,
+struct Watched<S> {
+    stream: S,
     started: Arc<AtomicBool>,
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -139,7 +165,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

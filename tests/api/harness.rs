@@ -68,13 +68,14 @@ impl TestApp {
 
     async fn start_with(settings: Settings, environment: &[(&str, &str)], data: TempDir) -> Self {
         let config = config(data.path(), environment);
+        let (of_public, of_api) = (config.public.tls.scheme(), config.api.tls.scheme());
         let app = App::start(config, Some(settings)).await.unwrap();
         Self {
             provider: app.provider_url().as_str().trim_end_matches('/').to_owned(),
-            public: format!("http://{}", app.public_addr()),
-            api: format!("http://{}", app.api_addr()),
+            public: format!("{of_public}://{}", app.public_addr()),
+            api: format!("{of_api}://{}", app.api_addr()),
             sandbox: app.sandbox().unwrap().clone(),
-            http: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap(),
+            http: client(data.path()),
             shutdown: app.shutdown_token(),
             running: tokio::spawn(app.run()),
             data,
@@ -209,6 +210,16 @@ impl TestApp {
         let is_submission = |request: &Value| request["path"] == "/in.php";
         requests.as_array().unwrap().iter().filter(|request| is_submission(request)).cloned().collect()
     }
+}
+
+/// A client that trusts the CA of the service, if it has one.
+fn client(data: &Path) -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+    let builder = match std::fs::read(data.join("tls/ca.pem")) {
+        Ok(ca) => builder.tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()]),
+        Err(_) => builder,
+    };
+    builder.build().unwrap()
 }
 
 /// Status and JSON body of the reply to `request`.

@@ -24,4 +24,5 @@ mod registration;
 mod scripted;
 mod shutdown;
 mod submit;
+mod tls;
 mod wait;

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Instant;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -84,7 +85,11 @@ impl Server {
     }
 
     pub(crate) fn url(&self, listener: &str) -> String {
-        format!("http://{}", self.ready[listener].as_str().unwrap())
+        format!("http://{}", self.address(listener))
+    }
+
+    pub(crate) fn address(&self, listener: &str) -> String {
+        self.ready[listener].as_str().unwrap().to_owned()
     }
 
     /// Where the emulated provider of `serve --sandbox` listens.
@@ -119,10 +124,18 @@ impl Server {
         &self.log
     }
 
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.send(Signal::HUP);
+    }
+
     /// Sends SIGTERM; the exit code, and all that was logged.
     pub(crate) fn terminate(mut self) -> (Option<i32>, Vec<String>) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.send(Signal::TERM);
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => self.log.push(line),

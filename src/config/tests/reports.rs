@@ -60,18 +60,29 @@ fn broken_syntax_names_the_line_and_shows_no_secret() {
 #[test]
 fn what_this_version_cannot_do_is_refused() {
     let sources = file(
-        "[database]\nurl = 'postgres://me:hunter2@db/pingbox'\n[public]\ntls = 'files'\n\
-         [api]\ntls = 'self_signed'\n[provider]\nresolve = { 'a.example' = '192.0.2.1' }\n",
+        "[database]\nurl = 'postgres://me:hunter2@db/pingbox'\n\
+         [provider]\nresolve = { 'a.example' = '192.0.2.1' }\n",
     );
     insta::assert_snapshot!(complaint(&sources), @r"
-    the configuration has 6 problems:
-      public.tls_cert (not set): needed for public.tls = files: the path of a PEM file
-      public.tls_key (not set): needed for public.tls = files: the path of a PEM file
+    the configuration has 2 problems:
       database.url (pingbox.toml line 2): PostgreSQL is not available in this version: remove it
-      public.tls (pingbox.toml line 4): TLS is not available in this version: remove it
-      api.tls (pingbox.toml line 6): TLS is not available in this version: remove it
-      provider.resolve (pingbox.toml line 8): fixing addresses of hosts is not available in this version: remove it
+      provider.resolve (pingbox.toml line 4): fixing addresses of hosts is not available in this version: remove it
     ");
+}
+
+#[test]
+fn a_certificate_from_elsewhere_needs_both_files_and_no_other_has_any() {
+    let sources = file(
+        "[public]\ntls = 'files'\ntls_cert = 'a.pem'\n[api]\ntls = 'self_signed'\ntls_key = 'b.pem'\n\
+         tls_names = ['https://a.example', 'a.example:8081']\n",
+    );
+    insta::assert_snapshot!(complaint(&sources), @r#"
+    the configuration has 4 problems:
+      public.tls_key (not set): needed for public.tls = files: the path of a PEM file
+      api.tls_names (pingbox.toml line 7): must be host names such as `api.solvecaptcha.com` or IP addresses, without scheme, port and path, not "https://a.example"
+      api.tls_names (pingbox.toml line 7): must be host names such as `api.solvecaptcha.com` or IP addresses, without scheme, port and path, not "a.example:8081"
+      api.tls_key (pingbox.toml line 6): is of no use unless api.tls is files: set that, or remove this
+    "#);
 }
 
 #[test]

@@ -85,3 +85,31 @@ fn limits_are_inclusive() {
         }
     }
 }
+
+#[test]
+fn names_in_a_certificate_are_written_as_clients_ask_for_them() {
+    let names = |given: &str| {
+        let config = load(&env(&[("PINGBOX_API__TLS", "self_signed"), ("PINGBOX_API__TLS_NAMES", given)]));
+        match config.api.tls {
+            Tls::SelfSigned { names } => names,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        names("API.SolveCaptcha.com.,*.2captcha.com,bücher.example,my_host,[::1],2001:DB8::1,10.0.0.1"),
+        [
+            "api.solvecaptcha.com",
+            "*.2captcha.com",
+            "xn--bcher-kva.example",
+            "my_host",
+            "::1",
+            "2001:db8::1",
+            "10.0.0.1"
+        ]
+    );
+    assert_eq!(names(""), Vec::<String>::new());
+    for bad in ["a b", "*", "a.*.example", "-a.example", "a..example", "1.2.3", "[a]", "a/b", "a:1"] {
+        let sources = env(&[("PINGBOX_API__TLS_NAMES", bad)]);
+        assert!(complaint(&sources).contains("api.tls_names"), "{bad}");
+    }
+}

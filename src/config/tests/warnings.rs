@@ -19,10 +19,12 @@ fn what_is_legal_but_unwise_is_said() {
         ("PINGBOX_PROVIDER__SUBMIT_INTERVAL", "49ms"),
         ("PINGBOX_API__AUTH", "none"),
         ("PINGBOX_API__LISTEN", "0.0.0.0:8081"),
+        ("PINGBOX_PUBLIC__TLS", "self_signed"),
     ]);
     insta::assert_snapshot!(unwise.join("\n"), @r"
     public.url is http://a.example/: over http anyone on the way can read answers and send false ones
     provider.submit_interval is 49 ms: under 50 ms the provider may block for ten seconds
+    public.tls is self_signed: the provider trusts no CA of ours, so public.url must lead to a proxy with a certificate that it trusts
     api.auth is none and the API listens on 0.0.0.0:8081: whoever reaches it may spend your money
     ");
 }

@@ -1,0 +1,335 @@
+//! TLS of both listeners, with certificates of our own and from elsewhere.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reqwest::StatusCode;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::harness::{PATIENCE, TestApp, base64, never_solved};
+use crate::program::{Server, http, outcome, pingbox};
+
+const OWN: [(&str, &str); 2] = [("PINGBOX_PUBLIC__TLS", "self_signed"), ("PINGBOX_API__TLS", "self_signed")];
+
+/// A client of the test's own, which sees what it is shown.
+struct Caller {
+    stream: TlsStream<TcpStream>,
+}
+
+impl Caller {
+    /// Connects to `ADDRESS`, or `https://ADDRESS`, and trusts this certificate alone.
+    async fn connect(address: &str, trusted: &CertificateDer<'static>) -> Self {
+        let address = address.trim_start_matches("https://");
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted.clone()).unwrap();
+        let ring = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        Self { stream }
+    }
+
+    /// The server's certificate.
+    fn shown(&self) -> CertificateDer<'static> {
+        self.stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+
+    async fn send(&mut self, path: &str) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+    }
+
+    /// Asks for `/livez`; the connection stays open.
+    async fn is_served(&mut self) -> bool {
+        self.send("/livez").await;
+        let mut reply = [0; 1024];
+        let length = timeout(PATIENCE, self.stream.read(&mut reply)).await.expect("answered").unwrap();
+        reply[..length].starts_with(b"HTTP/1.1 200 ")
+    }
+}
+
+fn ca_of(data: &Path) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(data.join("tls/ca.pem")).unwrap()
+}
+
+/// A certificate for 127.0.0.1 that vouches for itself, in files that are named alike.
+struct Elsewhere {
+    certificate: CertificateDer<'static>,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl Elsewhere {
+    /// Writes a new one to `cert.pem` and `key.pem`.
+    fn write(folder: &Path) -> Self {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let pem = |label: &str, der: &[u8]| {
+            format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64(der))
+        };
+        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        std::fs::write(&cert, pem("CERTIFICATE", made.cert.der())).unwrap();
+        std::fs::write(&key, pem("PRIVATE KEY", made.signing_key.serialized_der())).unwrap();
+        Self { certificate: made.cert.der().clone(), cert, key }
+    }
+
+    fn environment(&self) -> [(String, String); 6] {
+        let of =
+            |section: &str, key: &str, value: &str| (format!("PINGBOX_{section}__{key}"), value.to_owned());
+        let (cert, key) = (self.cert.to_str().unwrap(), self.key.to_str().unwrap());
+        [
+            of("API", "TLS", "files"),
+            of("API", "TLS_CERT", cert),
+            of("API", "TLS_KEY", key),
+            of("PUBLIC", "TLS", "files"),
+            of("PUBLIC", "TLS_CERT", cert),
+            of("PUBLIC", "TLS_KEY", key),
+        ]
+    }
+}
+
+#[tokio::test]
+async fn both_listeners_speak_tls_with_a_certificate_of_our_own() {
+    let app = TestApp::with(never_solved(), &OWN).await;
+    assert!(app.api.starts_with("https://") && app.public.starts_with("https://"));
+    let (id, captcha_id) = app.submitted().await;
+    assert_eq!(app.pingback(&captcha_id, "42").await, StatusCode::OK);
+    assert_eq!(app.task(&id).await["answer"]["text"], "42");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_trust_the_ca_refuses() {
+    let app = TestApp::with(never_solved(), &OWN).await;
+    for url in [&app.api, &app.public] {
+        let error = http().get(format!("{url}/livez")).send().await.unwrap_err();
+        assert!(error.is_connect(), "{error:?}");
+    }
+    assert_eq!(app.get("/v1/tasks").await.0, StatusCode::OK, "the refusals cost nothing else");
+}
+
+#[tokio::test]
+async fn one_listener_may_have_tls_alone() {
+    let app = TestApp::with(never_solved(), &OWN[..1]).await;
+    assert!(app.api.starts_with("http://"));
+    let (_, captcha_id) = app.submitted().await;
+    assert_eq!(app.pingback(&captcha_id, "42").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_client_reaches_it_by_every_name_that_was_given() {
+    let names = ("PINGBOX_API__TLS_NAMES", "api.solvecaptcha.com,2captcha.com");
+    let app = TestApp::with(never_solved(), &[OWN[1], names]).await;
+    let address: std::net::SocketAddr = app.api.trim_start_matches("https://").parse().unwrap();
+    let ca = std::fs::read(app.data().join("tls/ca.pem")).unwrap();
+    for (name, is_ours) in [("api.solvecaptcha.com", true), ("2captcha.com", true), ("rucaptcha.com", false)]
+    {
+        let client = reqwest::Client::builder().no_proxy().resolve(name, address);
+        let client = client.tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()]).build().unwrap();
+        let reply = client.get(format!("https://{name}:{}/livez", address.port())).send().await;
+        assert_eq!(reply.is_ok(), is_ours, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_ca_survives_a_restart_and_its_certificates_do_not() {
+    let app = TestApp::with(never_solved(), &OWN).await;
+    let ca = ca_of(app.data());
+    let first = Caller::connect(&app.api, &ca).await.shown();
+    let app = app.restart_with(never_solved(), &OWN).await;
+    assert_eq!(ca_of(app.data()), ca);
+    assert_ne!(Caller::connect(&app.api, &ca).await.shown(), first);
+}
+
+#[tokio::test]
+async fn http_1_1_is_what_is_agreed_on() {
+    let app = TestApp::with(never_solved(), &OWN).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(ca_of(app.data())).unwrap();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let ring = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(ring).with_protocol_versions(&[version]).unwrap();
+        let mut config = config.with_root_certificates(roots.clone()).with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let stream = TcpStream::connect(app.api.trim_start_matches("https://")).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let connection = stream.get_ref().1;
+        assert_eq!(connection.alpn_protocol(), Some(&b"http/1.1"[..]));
+        assert_eq!(connection.protocol_version(), Some(version.version));
+    }
+}
+
+#[tokio::test]
+async fn handshakes_that_stall_hold_up_neither_callers_nor_the_end() {
+    let app = TestApp::with(never_solved(), &OWN).await;
+    let mut stalled = Vec::new();
+    for url in [&app.api, &app.public] {
+        for _ in 0..20 {
+            stalled.push(TcpStream::connect(url.trim_start_matches("https://")).await.unwrap());
+        }
+    }
+    let (_, captcha_id) = app.submitted().await;
+    assert_eq!(app.pingback(&captcha_id, "42").await, StatusCode::OK);
+    app.stop().await;
+    for mut stream in stalled {
+        let read = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+        assert_eq!(read.expect("it is closed").unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_over_tls_is_answered_at_the_end() {
+    let app = TestApp::with(never_solved(), &OWN).await;
+    let (id, _) = app.submitted().await;
+    let ca = ca_of(app.data());
+    let mut waiting = Caller::connect(&app.api, &ca).await;
+    waiting.send(&format!("/v1/tasks/{id}?wait=300")).await;
+    // Requests on connections that came later are answered: it is waiting by now.
+    for _ in 0..10 {
+        assert!(Caller::connect(&app.api, &ca).await.is_served().await);
+    }
+    app.shutdown.cancel();
+    let mut reply = String::new();
+    // A connection that ends without TLS's own farewell is an error here.
+    timeout(PATIENCE, waiting.stream.read_to_string(&mut reply)).await.expect("answered").unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200") && reply.contains("\"status\":\"submitted\""), "{reply}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn sighup_exchanges_the_certificate_under_living_connections() {
+    let data = TempDir::new().unwrap();
+    let first = Elsewhere::write(data.path());
+    let mut server = Server::start(pingbox(data.path(), &["serve", "--sandbox"]).envs(first.environment()));
+    let listeners = [server.address("api"), server.address("public")];
+    let mut old = Vec::new();
+    for address in &listeners {
+        let mut caller = Caller::connect(address, &first.certificate).await;
+        assert!(caller.shown() == first.certificate && caller.is_served().await);
+        old.push(caller);
+    }
+
+    let second = Elsewhere::write(data.path());
+    server.hang_up();
+    server.until_logged("The public listener has its certificate anew");
+    server.until_logged("The api listener has its certificate anew");
+    for address in &listeners {
+        let caller = Caller::connect(address, &second.certificate).await;
+        assert_eq!(caller.shown(), second.certificate);
+    }
+    for caller in &mut old {
+        assert!(caller.is_served().await, "it lives on");
+    }
+
+    for (file, content) in [(&second.cert, "no certificate"), (&second.key, "no key")] {
+        let whole = std::fs::read(file).unwrap();
+        std::fs::write(file, content).unwrap();
+        server.hang_up();
+        server.until_logged("The public listener keeps the certificate it has");
+        server.until_logged("The api listener keeps the certificate it has");
+        std::fs::write(file, whole).unwrap();
+    }
+    assert!(Caller::connect(&listeners[0], &second.certificate).await.is_served().await);
+    let (code, _) = server.terminate();
+    assert_eq!(code, Some(0));
+}
+
+#[tokio::test]
+async fn sighup_ends_no_server_whatever_its_tls_is() {
+    let own = |tls: &str| [("PINGBOX_API__TLS", tls.to_owned()), ("PINGBOX_PUBLIC__TLS", tls.to_owned())];
+    for (tls, logged) in
+        [("off", "there is nothing to read again"), ("self_signed", "has its certificate anew")]
+    {
+        let data = TempDir::new().unwrap();
+        let mut server = Server::start(pingbox(data.path(), &["serve", "--sandbox"]).envs(own(tls)));
+        for _ in 0..2 {
+            server.hang_up();
+            server.until_logged(logged);
+        }
+        let (code, log) = server.terminate();
+        assert_eq!(code, Some(0), "{log:#?}");
+    }
+    let data = TempDir::new().unwrap();
+    let mut server = Server::start(&mut pingbox(data.path(), &["sandbox", "--listen", "127.0.0.1:0"]));
+    server.hang_up();
+    server.until_logged("there is nothing to read again");
+    assert_eq!(server.terminate().0, Some(0));
+}
+
+#[tokio::test]
+async fn the_ca_that_is_printed_beforehand_is_the_one_that_is_used() {
+    let data = TempDir::new().unwrap();
+    let (code, printed, _) = outcome(&mut pingbox(data.path(), &["tls", "ca"]));
+    assert_eq!(code, Some(0));
+    let server = Server::start(pingbox(data.path(), &["serve", "--sandbox"]).envs(OWN));
+    let ca = CertificateDer::from_pem_slice(printed.as_bytes()).unwrap();
+    for listener in ["api", "public"] {
+        assert!(Caller::connect(&server.address(listener), &ca).await.is_served().await);
+    }
+    let (_, again, _) = outcome(&mut pingbox(data.path(), &["tls", "ca"]));
+    assert_eq!(again, printed);
+    let (_, told, _) = outcome(&mut pingbox(data.path(), &["tls", "ca", "--json"]));
+    let told: Value = told.parse().unwrap();
+    assert_eq!(told["certificate"], printed);
+    assert_eq!(told["file"], data.path().join("tls/ca.pem").to_str().unwrap());
+    assert!(told["expires_at"].is_string() && told["sha256"].as_str().unwrap().len() == 64, "{told}");
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_used_for_the_ca_is_told() {
+    let data = TempDir::new().unwrap();
+    std::fs::write(data.path().join("taken"), "").unwrap();
+    let mut command = pingbox(data.path(), &["tls", "ca"]);
+    let (code, printed, explanation) = outcome(command.env("PINGBOX_DATA__DIR", "taken"));
+    assert_eq!((code, printed.as_str()), (Some(1), ""));
+    assert!(explanation.contains("taken/tls") && explanation.contains("set data.dir"), "{explanation}");
+}
+
+#[test]
+fn files_that_do_not_serve_are_told_by_the_check_and_at_the_start() {
+    let data = TempDir::new().unwrap();
+    let at = |name: &str| data.path().join(name);
+    std::fs::rename(Elsewhere::write(data.path()).key, at("other.pem")).unwrap();
+    Elsewhere::write(data.path());
+    std::fs::write(at("empty.pem"), "").unwrap();
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    std::fs::write(at("encrypted.pem"), encrypted).unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(at("broken.pem"), broken).unwrap();
+    let (cert, key) = ("api.tls_cert", "api.tls_key");
+    for (cert_file, key_file, setting, why) in [
+        ("cert.pem", "key.pem", "", ""),
+        ("missing.pem", "key.pem", cert, "missing.pem: No such file"),
+        ("empty.pem", "key.pem", cert, "BEGIN CERTIFICATE"),
+        ("broken.pem", "key.pem", cert, "is damaged"),
+        ("key.pem", "key.pem", cert, "there is no certificate"),
+        ("cert.pem", "missing.pem", key, "missing.pem: No such file"),
+        ("cert.pem", "cert.pem", key, "there is no private key"),
+        ("cert.pem", "encrypted.pem", key, "passphrase"),
+        ("cert.pem", "other.pem", key, "does not belong to"),
+    ] {
+        for command in [&["config", "check", "--sandbox"][..], &["serve", "--sandbox"]] {
+            let is_good = setting.is_empty();
+            if is_good && command[0] == "serve" {
+                continue;
+            }
+            let mut command = pingbox(data.path(), command);
+            command.env("PINGBOX_API__TLS", "files");
+            command.env("PINGBOX_API__TLS_CERT", cert_file).env("PINGBOX_API__TLS_KEY", key_file);
+            let (code, _, explanation) = outcome(&mut command);
+            assert_eq!(code, Some(i32::from(!is_good)), "{cert_file} {key_file} {explanation}");
+            assert!(explanation.contains(setting) && explanation.contains(why), "{why}: {explanation}");
+            assert!(!explanation.contains("AAAA"), "{explanation}");
+        }
+    }
+}
