@@ -343,7 +343,7 @@ impl Wiring<'_> {
 
 /// Runs the emulation on a port of its own; its account.
 async fn start_sandbox(
-    settings: sandbox::Settings,
+    mut settings: sandbox::Settings,
     listeners: &Listeners,
     parts: &Parts,
     shutdown: &CancellationToken,
@@ -351,6 +351,7 @@ async fn start_sandbox(
     let key = settings.key.clone();
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "the sandbox").await?;
     let base_url = setup::local_url("http", listener.local_addr()?)?;
+    settings.own = Some(listeners.public.local_addr()?);
     let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
     let server = Server {
         listener,

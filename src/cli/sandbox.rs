@@ -127,7 +127,7 @@ impl SandboxArgs {
             Some(path) => Answers::load(path).context("--answers")?,
             None => Answers::default(),
         };
-        Ok(Settings { key: self.key.clone(), answers, knobs: self.knobs() })
+        Ok(Settings { key: self.key.clone(), answers, knobs: self.knobs(), own: None })
     }
 
     fn knobs(&self) -> Knobs {

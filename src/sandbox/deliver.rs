@@ -1,11 +1,12 @@
 //! Pingbacks on their way.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use reqwest::redirect;
+use reqwest::{Client, redirect};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use url::Url;
+use url::{Host, Url};
 
 use super::Sandbox;
 use super::account::Amount;
@@ -29,14 +30,46 @@ pub(super) struct Pingback {
     pub(super) rate: Option<Amount>,
 }
 
-/// The client that pingbacks are sent with.
-///
-/// # Errors
-/// When the TLS set-up of this machine cannot be read.
-pub(super) fn client() -> Result<reqwest::Client, reqwest::Error> {
-    // An error says that a provider was installed before, which serves as well.
-    let _installed_before = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none()).no_proxy().build()
+/// What pingbacks are sent with.
+#[derive(Debug)]
+pub(super) struct Clients {
+    others: Client,
+    /// For the listener of this process at that address.
+    own: Option<(SocketAddr, Client)>,
+}
+
+impl Clients {
+    /// # Errors
+    /// When the TLS set-up of this machine cannot be read.
+    pub(super) fn new(own: Option<SocketAddr>) -> Result<Self, reqwest::Error> {
+        // An error says that a provider was installed before, which serves as well.
+        let _installed_before = rustls::crypto::ring::default_provider().install_default();
+        let builder = || Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none()).no_proxy();
+        let own = own.map(|own| Ok((own, builder().tls_danger_accept_invalid_certs(true).build()?)));
+        Ok(Self { others: builder().build()?, own: own.transpose()? })
+    }
+
+    fn client_for(&self, url: &Url) -> &Client {
+        match &self.own {
+            Some((own, client)) if is_at(url, *own) => client,
+            _ => &self.others,
+        }
+    }
+}
+
+/// Whether the URL leads to this listener of ours.
+fn is_at(url: &Url, own: SocketAddr) -> bool {
+    let is_ours = |ip: IpAddr| {
+        let ip = ip.to_canonical();
+        ip == own.ip().to_canonical() || ip.is_loopback() && own.ip().is_unspecified()
+    };
+    let is_here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => is_ours(ip.into()),
+        Some(Host::Ipv6(ip)) => is_ours(ip.into()),
+        None => false,
+    };
+    is_here && url.port_or_known_default() == Some(own.port())
 }
 
 impl Sandbox {
@@ -92,7 +125,8 @@ impl Sandbox {
         let (id, rate) = (pingback.id.to_string(), pingback.rate.map(|rate| rate.to_string()));
         let mut form = vec![("id", id.as_str()), ("code", code)];
         form.extend(rate.as_deref().map(|rate| ("rate", rate)));
-        let mut response = self.0.client.post(pingback.url.clone()).form(&form).send().await?;
+        let mut response =
+            self.0.clients.client_for(&pingback.url).post(pingback.url.clone()).form(&form).send().await?;
         let mut read = 0;
         while let Some(chunk) = response.chunk().await? {
             read += chunk.len();
@@ -101,5 +135,28 @@ impl Sandbox {
             }
         }
         Ok(response.status().is_success())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_listener_of_this_process_is_trusted_unseen() {
+        let at = |url: &str, own: &str| is_at(&Url::parse(url).unwrap(), own.parse().unwrap());
+        assert!(at("https://127.0.0.1:8080/pingback/x", "127.0.0.1:8080"));
+        assert!(at("https://[::1]:8080", "0.0.0.0:8080"));
+        assert!(at("https://localhost", "0.0.0.0:443"));
+        assert!(at("https://192.0.2.7:8080", "192.0.2.7:8080"));
+        for other in [
+            "https://127.0.0.1:8081",
+            "https://a.example:8080",
+            "https://192.0.2.7:8080",
+            "https://localhost",
+        ] {
+            assert!(!at(other, "0.0.0.0:8080"), "{other}");
+        }
+        assert!(!at("https://127.0.0.1:8080", "192.0.2.7:8080"));
     }
 }

@@ -44,6 +44,7 @@ mod state;
 mod submit;
 mod task;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -60,6 +61,7 @@ pub use rules::{BrokenRule, Usage};
 pub use state::Counters;
 
 use crate::model::{CaptchaId, Secret, Timestamp};
+use deliver::Clients;
 use state::State;
 use task::Outcome;
 
@@ -75,11 +77,19 @@ pub struct Settings {
     pub answers: Answers,
     /// How it behaves, until the knobs are turned.
     pub knobs: Knobs,
+    /// A listener of this very process. Nobody is in between, so its certificate is not looked at when
+    /// it is called as `localhost` or by its address.
+    pub own: Option<SocketAddr>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { key: Secret::new(DEFAULT_KEY), answers: Answers::default(), knobs: Knobs::default() }
+        Self {
+            key: Secret::new(DEFAULT_KEY),
+            answers: Answers::default(),
+            knobs: Knobs::default(),
+            own: None,
+        }
     }
 }
 
@@ -118,7 +128,7 @@ pub struct Sandbox(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     answers: Answers,
-    client: reqwest::Client,
+    clients: Clients,
     /// Never held over an await.
     state: Mutex<State>,
     /// Something is due earlier than before.
@@ -138,7 +148,7 @@ impl Sandbox {
         }
         Ok(Self(Arc::new(Shared {
             answers: settings.answers,
-            client: deliver::client()?,
+            clients: Clients::new(settings.own)?,
             state: Mutex::new(State::new(settings.key, settings.knobs)?),
             wake: Notify::new(),
             stopped: CancellationToken::new(),

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::harness::{PATIENCE, TestApp, base64, never_solved};
+use crate::harness::{PATIENCE, TestApp, base64, never_solved, solved_at_once};
 use crate::program::{Server, http, outcome, pingbox};
 
 const OWN: [(&str, &str); 2] = [("PINGBOX_PUBLIC__TLS", "self_signed"), ("PINGBOX_API__TLS", "self_signed")];
@@ -123,6 +123,21 @@ async fn one_listener_may_have_tls_alone() {
     assert!(app.api.starts_with("http://"));
     let (_, captcha_id) = app.submitted().await;
     assert_eq!(app.pingback(&captcha_id, "42").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_sandbox_sends_its_pingbacks_over_tls() {
+    let files = TempDir::new().unwrap();
+    let elsewhere = Elsewhere::write(files.path()).environment();
+    let elsewhere: Vec<_> = elsewhere.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    for environment in [&OWN[..1], &elsewhere[3..]] {
+        let app = TestApp::with(solved_at_once(), environment).await;
+        let id = app.submit().await;
+        let task = app.until(&id, |task| task["status"] == "solved").await;
+        assert_eq!(task["via"], "pingback");
+        assert!(serde_json::to_string(&app.sandbox.requests()).unwrap().contains("https"));
+        app.stop().await;
+    }
 }
 
 #[tokio::test]
