@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use reqwest::redirect::Policy;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Certificate, Method, RequestBuilder, StatusCode};
+use rustls::CertificateError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -29,6 +30,22 @@ pub(crate) struct Client {
     token: Option<Secret>,
 }
 
+/// Whose certificate is taken for that of the server.
+pub(crate) enum Trust {
+    /// Those that the system trusts.
+    System,
+    /// Those of these CAs alone (PEM).
+    Ca(String),
+    /// Any: for a server on the way to which there is nobody, and which is told nothing secret.
+    Anyone,
+}
+
+impl From<Option<String>> for Trust {
+    fn from(ca: Option<String>) -> Self {
+        ca.map_or(Self::System, Self::Ca)
+    }
+}
+
 /// What the server said.
 pub(crate) struct Told<T> {
     /// As it came.
@@ -45,17 +62,30 @@ struct Problem {
 
 impl Client {
     /// A client of the server at this address, such as `http://127.0.0.1:8081`, which may want a token.
-    pub(crate) fn new(server: &str, token: Option<Secret>) -> anyhow::Result<Self> {
+    pub(crate) fn new(server: &str, token: Option<Secret>, trust: &Trust) -> anyhow::Result<Self> {
         // A redirected request would lose its token, or its method.
-        let http =
-            reqwest::Client::builder().timeout(DEADLINE).redirect(Policy::none()).no_proxy().build()?;
+        let http = reqwest::Client::builder().timeout(DEADLINE).redirect(Policy::none()).no_proxy();
+        let http = match trust {
+            Trust::System => http,
+            Trust::Ca(pem) => {
+                let certificates = Certificate::from_pem_bundle(pem.as_bytes());
+                http.tls_certs_only(certificates.context("the file of the CA is damaged: copy it again")?)
+            }
+            Trust::Anyone => http.tls_danger_accept_invalid_certs(true),
+        };
+        let http = http.build().context("could not set up the HTTP client")?;
         Ok(Self { http, server: server.trim_end_matches('/').to_owned(), token })
     }
 
     /// Whether the server is ready, and what it says of itself.
     pub(crate) async fn readiness(&self) -> anyhow::Result<(bool, String)> {
         let request = self.http.get(format!("{}/readyz", self.server)).timeout(READY_DEADLINE);
-        let reply = request.send().await.with_context(|| format!("no pingbox answers at {}", self.server))?;
+        let reply = request.send().await.map_err(|error| {
+            let distrust = distrusted(&error).map(|why| self.distrust(why));
+            distrust.unwrap_or_else(|| {
+                anyhow::Error::from(error).context(format!("no pingbox answers at {}", self.server))
+            })
+        })?;
         let is_ready = reply.status().is_success();
         Ok((is_ready, reply.text().await?))
     }
@@ -141,6 +171,9 @@ impl Client {
         if error.is_timeout() {
             return anyhow!("{server} does not answer within {} s", DEADLINE.as_secs());
         }
+        if let Some(why) = distrusted(error) {
+            return self.distrust(why);
+        }
         let mut cause: &dyn std::error::Error = error;
         while let Some(deeper) = cause.source() {
             cause = deeper;
@@ -151,6 +184,22 @@ impl Client {
             )
         } else {
             anyhow!("the reply of {server} broke off ({cause}): try again")
+        }
+    }
+
+    /// Why its certificate is not taken.
+    fn distrust(&self, why: &CertificateError) -> anyhow::Error {
+        let server = &self.server;
+        match why {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => anyhow!(
+                "the certificate of {server} is for other names: set PINGBOX_SERVER to one of them, or add this \
+                 one to the server's api.tls_names"
+            ),
+            CertificateError::UnknownIssuer => anyhow!(
+                "the certificate of {server} comes from no CA that is trusted here: if it is the server's own, \
+                 run `pingbox tls ca` beside it, and name the file with --ca-file or PINGBOX_CA_FILE"
+            ),
+            why => anyhow!("the certificate of {server} cannot be trusted: {why}"),
         }
     }
 
@@ -177,4 +226,21 @@ impl Client {
         let server = &self.server;
         anyhow!("{server} answers {status}, but not as pingbox does: set PINGBOX_SERVER to its api listener")
     }
+}
+
+/// What is wrong with the certificate of the server, if that is why the request failed.
+fn distrusted(error: &reqwest::Error) -> Option<&CertificateError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref::<rustls::Error>() {
+            return Some(why);
+        }
+        // What an I/O error holds is not its source, but its source's source is.
+        let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match held {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
+    }
+    None
 }

@@ -1,10 +1,12 @@
 //! What every command that calls a running server takes.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::print;
 use crate::app;
-use crate::client::{Client, Told};
+use crate::client::{Client, Told, Trust};
 use crate::config::{Remote, ServerUrl};
 
 /// Which server, and in which form it is quoted. The token is not here: other users of a machine see
@@ -13,12 +15,18 @@ use crate::config::{Remote, ServerUrl};
 pub(super) struct RemoteArgs {
     #[arg(long, value_name = "URL", global = true, help = SERVER_HELP)]
     server: Option<ServerUrl>,
+    #[arg(long, value_name = "FILE", global = true, help = CA_HELP)]
+    ca_file: Option<PathBuf>,
     /// Print the server's JSON as it came
     #[arg(long, global = true)]
     pub(super) json: bool,
 }
 
 const SERVER_HELP: &str = "The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]";
+
+/// What `--ca-file` is, for `--help`.
+pub(super) const CA_HELP: &str =
+    "The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]";
 
 /// Where the token comes from, for `--help`.
 pub(super) const TOKEN_HELP: &str =
@@ -27,8 +35,8 @@ pub(super) const TOKEN_HELP: &str =
 impl RemoteArgs {
     pub(super) fn connect(&self) -> anyhow::Result<Client> {
         app::use_ring();
-        let Remote { server, token } = Remote::from_process(self.server.clone())?;
-        Client::new(server.as_str(), token)
+        let Remote { server, token, ca } = Remote::from_process(self.server.clone(), self.ca_file.clone())?;
+        Client::new(server.as_str(), token, &Trust::from(ca))
     }
 
     /// Prints what the server said, as it came or in words.

@@ -25,7 +25,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use keys::{KEYS, Key, Kind};
 pub use problem::{ConfigErrors, Origin, Problem};
-pub use remote::{InvalidServer, Remote, ServerUrl};
+pub use remote::{InvalidServer, Remote, ServerUrl, trusted_ca};
 pub use sections::{
     Api, Auth, Compat, Config, Data, Database, DatabaseUrl, Log, LogFormat, Pingback, Provider, Public,
     Retention, Spend, Tls, Unconfirmed, UrlMode, Webhooks,

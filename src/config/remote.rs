@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use url::Url;
@@ -15,9 +15,12 @@ use crate::model::Secret;
 const SERVER: &str = "PINGBOX_SERVER";
 const TOKEN: &str = "PINGBOX_TOKEN";
 const TOKEN_FILE: &str = "PINGBOX_TOKEN_FILE";
+const CA_FILE: &str = "PINGBOX_CA_FILE";
 
 /// The most that is read of a file with a token in it, in bytes.
 const TOKEN_LIMIT: u64 = 4096;
+/// The most that is read of a file with certificates in it, in bytes. A whole system's take 250 kB.
+const CA_LIMIT: u64 = 1024 * 1024;
 
 /// A server, and who calls it.
 #[derive(Clone, Debug)]
@@ -26,28 +29,61 @@ pub struct Remote {
     pub server: ServerUrl,
     /// What it knows the caller by. It has no flag: other users of a machine see arguments.
     pub token: Option<Secret>,
+    /// The certificates (PEM) that its own must come from, if not from those that the system trusts.
+    pub ca: Option<String>,
 }
 
 impl Remote {
     /// The server that the flag names, or else `PINGBOX_SERVER`, or else the default; and the token in
-    /// `PINGBOX_TOKEN`, or in the file that `PINGBOX_TOKEN_FILE` names.
+    /// `PINGBOX_TOKEN`, or in the file that `PINGBOX_TOKEN_FILE` names; and what [`trusted_ca`] reads.
     ///
     /// # Errors
-    /// When a variable cannot be used, or both of the token's are there.
-    pub fn from_process(flag: Option<ServerUrl>) -> Result<Self, ConfigErrors> {
+    /// When a variable or a file cannot be used, or both variables of the token are there.
+    pub fn from_process(server: Option<ServerUrl>, ca: Option<PathBuf>) -> Result<Self, ConfigErrors> {
         let env: Vec<_> = our_variables().collect();
-        Ok(Self::from_env(flag, &env)?)
+        Ok(Self::from_env(server, ca, &env)?)
     }
 
-    fn from_env(flag: Option<ServerUrl>, env: &[(String, OsString)]) -> Result<Self, Problem> {
-        let server = match (flag, variable(env, SERVER)?) {
+    fn from_env(
+        server: Option<ServerUrl>,
+        ca: Option<PathBuf>,
+        env: &[(String, OsString)],
+    ) -> Result<Self, Problem> {
+        let server = match (server, variable(env, SERVER)?) {
             (Some(server), _) => server,
             (None, Some(text)) => {
                 text.parse().map_err(|error: InvalidServer| at(SERVER, error.to_string()))?
             }
             (None, None) => ServerUrl::default(),
         };
-        Ok(Self { server, token: token(env)? })
+        Ok(Self { server, token: token(env)?, ca: ca_from_env(ca, env)? })
+    }
+}
+
+/// The text of the file with trusted certificates that the flag `--ca-file` names, or else
+/// `PINGBOX_CA_FILE`; `None` when neither does.
+///
+/// # Errors
+/// When it cannot be read, or holds no certificate.
+pub fn trusted_ca(flag: Option<PathBuf>) -> Result<Option<String>, ConfigErrors> {
+    let env: Vec<_> = our_variables().collect();
+    Ok(ca_from_env(flag, &env)?)
+}
+
+fn ca_from_env(flag: Option<PathBuf>, env: &[(String, OsString)]) -> Result<Option<String>, Problem> {
+    let (path, origin) = match (flag, variable(env, CA_FILE)?) {
+        (Some(path), _) => (path, Origin::Flag("ca-file".to_owned())),
+        (None, Some(path)) => (PathBuf::from(path), Origin::Environment(CA_FILE.to_owned())),
+        (None, None) => return Ok(None),
+    };
+    let wrong = |text: String| Problem::at(origin, text);
+    match read_text(&path, CA_LIMIT) {
+        Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Ok(Some(text)),
+        Ok(_) => Err(wrong(format!(
+            "there is no certificate (PEM) in the file {}: `pingbox tls ca` prints that of the server's CA",
+            path.display()
+        ))),
+        Err(error) => Err(wrong(format!("cannot read the file {}: {error}", path.display()))),
     }
 }
 
@@ -141,7 +177,7 @@ mod tests {
 
     fn remote(env: &[(&str, &str)]) -> Result<Remote, Problem> {
         let env: Vec<_> = env.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect();
-        Remote::from_env(None, &env)
+        Remote::from_env(None, None, &env)
     }
 
     #[test]
@@ -149,10 +185,10 @@ mod tests {
         let default = remote(&[(SERVER, ""), (TOKEN, "")]).unwrap();
         assert_eq!((default.server.as_str(), default.token.is_none()), ("http://127.0.0.1:8081", true));
         let env = [(SERVER.to_owned(), "https://box.example/pingbox/".into())];
-        let named = Remote::from_env(None, &env).unwrap();
+        let named = Remote::from_env(None, None, &env).unwrap();
         assert_eq!(named.server.as_str(), "https://box.example/pingbox");
         let flag: ServerUrl = "http://[::1]:1".parse().unwrap();
-        assert_eq!(Remote::from_env(Some(flag.clone()), &env).unwrap().server, flag);
+        assert_eq!(Remote::from_env(Some(flag.clone()), None, &env).unwrap().server, flag);
     }
 
     #[test]
@@ -185,5 +221,25 @@ mod tests {
         }
         let problem = remote(&[(TOKEN_FILE, "/nonexistent/token")]).unwrap_err().to_string();
         assert!(problem.contains("/nonexistent/token"), "{problem}");
+    }
+
+    #[test]
+    fn a_file_of_certificates_is_read_from_the_flag_before_the_environment() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let pem = |mark: &str| format!("{mark}\n-----BEGIN CERTIFICATE-----\n");
+        let (one, other) = (file("one", &pem("one")), file("other", &pem("other")));
+        assert_eq!(remote(&[(CA_FILE, &one)]).unwrap().ca, Some(pem("one")));
+        let env = [(CA_FILE.to_owned(), one.into())];
+        assert_eq!(ca_from_env(Some(other.into()), &env).unwrap(), Some(pem("other")));
+        assert_eq!(remote(&[(CA_FILE, "")]).unwrap().ca, None);
+        for wrong in [file("key", "-----BEGIN PRIVATE KEY-----"), "/nonexistent/ca.pem".to_owned()] {
+            let problem = remote(&[(CA_FILE, &wrong)]).unwrap_err().to_string();
+            assert!(problem.contains(CA_FILE) && problem.contains(&wrong), "{problem}");
+        }
     }
 }

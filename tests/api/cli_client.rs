@@ -361,9 +361,10 @@ fn help_of_balance() {
     Usage: pingbox balance [OPTIONS]
 
     Options:
-          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
-          --json          Print the server's JSON as it came
-      -h, --help          Print help
+          --server <URL>    The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
+          --json            Print the server's JSON as it came
+      -h, --help            Print help
 
     The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
     ");
@@ -381,9 +382,10 @@ fn help_of_report() {
       <VERDICT>  Whether its answer was wrong or right [possible values: bad, good]
 
     Options:
-          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
-          --json          Print the server's JSON as it came
-      -h, --help          Print help
+          --server <URL>    The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
+          --json            Print the server's JSON as it came
+      -h, --help            Print help
 
     The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
     ");
@@ -404,9 +406,10 @@ fn help_of_pingback() {
       help    Print this message or the help of the given subcommand(s)
 
     Options:
-          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
-          --json          Print the server's JSON as it came
-      -h, --help          Print help
+          --server <URL>    The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
+          --json            Print the server's JSON as it came
+      -h, --help            Print help
 
     The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
     ");
@@ -416,9 +419,10 @@ fn help_of_pingback() {
     Usage: pingbox pingback list [OPTIONS]
 
     Options:
-          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
-          --json          Print the server's JSON as it came
-      -h, --help          Print help
+          --server <URL>    The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
+          --json            Print the server's JSON as it came
+      -h, --help            Print help
     ");
     insta::assert_snapshot!(help(&["pingback", "add"]), @r"
     Add a URL for programs other than pingbox
@@ -429,9 +433,10 @@ fn help_of_pingback() {
       <URL>  The URL
 
     Options:
-          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
-          --json          Print the server's JSON as it came
-      -h, --help          Print help
+          --server <URL>    The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
+          --json            Print the server's JSON as it came
+      -h, --help            Print help
     ");
     insta::assert_snapshot!(help(&["pingback", "del"]), @r"
     Delete a URL
@@ -442,10 +447,11 @@ fn help_of_pingback() {
       <URL>  The URL as the list has it, or all
 
     Options:
-          --force         Also if it was not added with pingbox, or is pingbox's own
-          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
-          --json          Print the server's JSON as it came
-      -h, --help          Print help
+          --force           Also if it was not added with pingbox, or is pingbox's own
+          --server <URL>    The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
+          --json            Print the server's JSON as it came
+      -h, --help            Print help
     ");
     insta::assert_snapshot!(help(&["pingback", "rotate"]), @r"
     Give pingbox's own URL another secret; the old one stays valid until its tasks are done
@@ -453,9 +459,10 @@ fn help_of_pingback() {
     Usage: pingbox pingback rotate [OPTIONS]
 
     Options:
-          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
-          --json          Print the server's JSON as it came
-      -h, --help          Print help
+          --server <URL>    The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
+          --json            Print the server's JSON as it came
+      -h, --help            Print help
     ");
 }
 
@@ -467,11 +474,12 @@ fn help_of_doctor() {
     Usage: pingbox doctor [OPTIONS]
 
     Options:
-          --resume        First have the server send again what it stopped sending, because you have put
-                          the cause right
-          --server <URL>  The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
-          --json          Print the server's JSON as it came
-      -h, --help          Print help
+          --resume          First have the server send again what it stopped sending, because you have
+                            put the cause right
+          --server <URL>    The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
+          --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
+          --json            Print the server's JSON as it came
+      -h, --help            Print help
 
     The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
     ");

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::harness::{PATIENCE, TestApp, base64, never_solved, solved_at_once};
-use crate::program::{Server, http, outcome, pingbox};
+use crate::program::{Server, free_address, http, outcome, pingbox};
 
 const OWN: [(&str, &str); 2] = [("PINGBOX_PUBLIC__TLS", "self_signed"), ("PINGBOX_API__TLS", "self_signed")];
 
@@ -346,5 +346,54 @@ fn files_that_do_not_serve_are_told_by_the_check_and_at_the_start() {
             assert!(explanation.contains(setting) && explanation.contains(why), "{why}: {explanation}");
             assert!(!explanation.contains("AAAA"), "{explanation}");
         }
+    }
+}
+
+#[tokio::test]
+async fn commands_trust_the_ca_that_they_are_told_of() {
+    let data = TempDir::new().unwrap();
+    let server = Server::start(pingbox(data.path(), &["serve", "--sandbox"]).envs(OWN));
+    let url = format!("https://{}", server.address("api"));
+    let balance = |environment: &[(&str, &str)]| {
+        let mut command = pingbox(data.path(), &["balance", "--server", &url]);
+        outcome(command.envs(environment.iter().copied()))
+    };
+    let (code, printed, explanation) = balance(&[("PINGBOX_CA_FILE", "tls/ca.pem")]);
+    assert_eq!(code, Some(0), "{explanation}");
+    assert!(printed.starts_with("balance"), "{printed}");
+    let (code, _, explanation) = balance(&[]);
+    assert_eq!(code, Some(1));
+    assert!(explanation.contains("PINGBOX_CA_FILE") && explanation.contains("tls ca"), "{explanation}");
+    let (code, _, explanation) = balance(&[("PINGBOX_CA_FILE", "tls/ca-key.pem")]);
+    assert_eq!(code, Some(1));
+    assert!(explanation.contains("there is no certificate"), "{explanation}");
+
+    let (_, by_flag, _) =
+        outcome(&mut pingbox(data.path(), &["balance", "--server", &url, "--ca-file", "tls/ca.pem"]));
+    assert!(by_flag.starts_with("balance"), "{by_flag}");
+    let health = ["healthcheck", "--server", &url];
+    let (code, _, explanation) = outcome(&mut pingbox(data.path(), &health));
+    assert!(code == Some(1) && explanation.contains("--ca-file"), "{explanation}");
+    let health = [&health[..], &["--ca-file", "tls/ca.pem"]].concat();
+    assert_eq!(outcome(&mut pingbox(data.path(), &health)).0, Some(0));
+}
+
+#[tokio::test]
+async fn a_healthcheck_finds_its_own_server_whatever_that_is_called() {
+    let data = TempDir::new().unwrap();
+    let files = Elsewhere::write(data.path()).environment();
+    let own = [("PINGBOX_API__TLS", "self_signed"), ("PINGBOX_API__TLS_NAMES", "a.example")];
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for environment in [&own[..], &files] {
+        let address = free_address().await;
+        let with = |command: &str, flag: &[&str]| {
+            let mut command = pingbox(data.path(), &[&[command], flag].concat());
+            command.envs(environment.iter().cloned()).env("PINGBOX_API__LISTEN", &address);
+            command
+        };
+        let server = Server::start(&mut with("serve", &["--sandbox"]));
+        let (code, _, explanation) = outcome(&mut with("healthcheck", &[]));
+        assert_eq!(code, Some(0), "{explanation}");
+        server.terminate();
     }
 }
