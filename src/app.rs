@@ -26,7 +26,7 @@ use crate::dispatcher::{Dispatcher, Sender};
 use crate::http::{self, Addresses, AppState, Handshake, PublicState, Server};
 use crate::ingest::{self, Heralds, Ingest};
 use crate::model::{AddressRules, Price, Timestamp};
-use crate::provider::{Credentials, PingbackUrls, Provider};
+use crate::provider::{Credentials, OwnListeners, PingbackUrls, Provider, Route};
 use crate::reconciler::Reconciler;
 use crate::registrar::Registrar;
 use crate::reporter::{ReportDesk, Reporter};
@@ -130,13 +130,24 @@ impl App {
         };
         let (public, api) = (listeners.public.local_addr()?, listeners.api.local_addr()?);
         let provider = credentials.base_url.clone();
+        let route = Route::new(&provider, &config.provider.resolve, OwnListeners::new([public, api]));
+        setup::check_route(&provider, &route).await?;
         let base_url = match (&config.public.url, &sandbox) {
             (None, Some(_)) => Some(setup::local_url(config.public.tls.scheme(), public)?),
             (url, _) => url.clone(),
         };
-        Wiring { config: &config, store: &store, credentials, base_url, parts: &parts, shutdown: &shutdown }
-            .start(listeners, &hang_up)
-            .await?;
+        let client = Provider::new(credentials, route, setup::loop_mark(&store).await?)
+            .context("could not set up the HTTP client")?;
+        Wiring {
+            config: &config,
+            store: &store,
+            provider: client,
+            base_url,
+            parts: &parts,
+            shutdown: &shutdown,
+        }
+        .start(listeners, &hang_up)
+        .await?;
         parts.tracker.close();
         for warning in config.warnings() {
             warn!("{warning}");
@@ -208,7 +219,7 @@ impl App {
 struct Wiring<'a> {
     config: &'a Config,
     store: &'a Store,
-    credentials: Credentials,
+    provider: Provider,
     /// The public URL, from the configuration or the sandbox's own.
     base_url: Option<Url>,
     parts: &'a Parts,
@@ -221,11 +232,10 @@ impl Wiring<'_> {
         let access = setup::access(self.config, listeners.api.local_addr()?, self.store).await?;
         let solve_times = Arc::new(Mutex::new(self.store.solve_times().await?));
         let heralds = Heralds { solve_times, ..Heralds::default() };
-        let provider = Provider::new(self.credentials.clone()).context("could not set up the HTTP client")?;
-        let id = AccountId::new(provider.key_digest());
+        let id = AccountId::new(self.provider.key_digest());
         let (ingest, writer) = ingest::writer(self.store.clone(), id, heralds.clone());
         self.parts.start("writer", writer.run());
-        let account = self.account(provider, ingest.clone(), &heralds).await?;
+        let account = self.account(ingest.clone(), &heralds).await?;
 
         let daily_limit =
             self.config.spend.daily_limit.as_ref().and_then(|limit| limit.parse::<Price>().ok());
@@ -275,16 +285,11 @@ impl Wiring<'_> {
     }
 
     /// The account as the last process left it.
-    async fn account(
-        &self,
-        provider: Provider,
-        ingest: Ingest,
-        heralds: &Heralds,
-    ) -> anyhow::Result<Account> {
+    async fn account(&self, ingest: Ingest, heralds: &Heralds) -> anyhow::Result<Account> {
         let secrets = setup::pingback_secrets(self.config, self.store).await?;
         let is_wanted = self.base_url.is_some() && self.config.pingback.register;
         let parts = account::Parts {
-            provider,
+            provider: self.provider.clone(),
             ingest,
             urls: PingbackUrls::new(self.base_url.clone(), secrets),
             solve_times: Arc::clone(&heralds.solve_times),

@@ -14,6 +14,8 @@ mod pauses;
 mod registration;
 mod sent;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +25,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use balance::BalanceSheet;
-use pauses::stopped;
+use pauses::explained;
 pub(crate) use registration::{Registration, remedy};
 pub(crate) use tally::{Call, Tally};
 
@@ -33,7 +35,8 @@ use crate::model::{
     Timestamp,
 };
 use crate::provider::{
-    PingbackUrl, PingbackUrls, Provider, ProviderError, Question, Reply, Secrets, Shape, explain, signal,
+    LoopMark, PingbackUrl, PingbackUrls, Provider, ProviderError, Question, Reply, Secrets, Shape, explain,
+    signal,
 };
 use crate::store::{AccountId, Store, StoreError};
 
@@ -107,13 +110,19 @@ pub(crate) struct Parts {
 }
 
 impl Account {
-    /// The account as it was left: with its pauses and its credit.
+    /// The account as it was left: with its pauses and its credit. A stop for a loop ends here: the way to
+    /// the provider may be another one than before, and one request finds out.
     pub(crate) async fn restore(parts: Parts, store: &Store) -> Result<Self, StoreError> {
         let Parts { provider, ingest, urls, solve_times, registration } = parts;
         let id = AccountId::new(provider.key_digest());
-        let backoff = store.backoff(&id).await?;
-        if let Some(Hold { cause, until: None, .. }) = backoff.hold(Script::In) {
-            error!(code = cause.as_str(), "Nothing is sent, as before the start: {}", stopped(cause));
+        let mut backoff = store.backoff(&id).await?;
+        let is_saved = !backoff.forget_loops();
+        if !is_saved {
+            info!("Sending stopped because the provider's address led back to pingbox: it is tried again");
+        }
+        if let Some(hold @ Hold { cause, until: None, .. }) = backoff.hold(Script::In) {
+            let why = explained(hold, provider.route());
+            error!(code = cause.as_str(), "Nothing is sent, as before the start: {why}");
         }
         let credit = store.credit(&id).await?;
         Ok(Self(Arc::new(Shared {
@@ -131,7 +140,7 @@ impl Account {
             balance: Mutex::default(),
             asking_balance: tokio::sync::Mutex::new(()),
             saving: tokio::sync::Mutex::new(()),
-            is_saved: AtomicBool::new(true),
+            is_saved: AtomicBool::new(is_saved),
             changing_secrets: tokio::sync::Mutex::new(()),
             tally: Tally::default(),
         })))
@@ -183,7 +192,7 @@ impl Account {
             return Err(Unanswered::Held(self.cause(Script::Res)));
         }
         let result = question.put_to(&self.0.provider).await;
-        if matches!(&result, Err(ProviderError::NotConnected(_))) {
+        if result.as_ref().is_err_and(ProviderError::is_unsent) {
             self.refund().await;
         }
         self.note(Script::Res, &question.action, &result).await;
@@ -299,6 +308,11 @@ impl Account {
     /// The SHA-256 of the key, by which the database knows the account.
     pub(crate) fn id(&self) -> AccountId {
         AccountId::new(self.0.provider.key_digest())
+    }
+
+    /// What our requests carry, by which they are known when they come back.
+    pub(crate) fn mark(&self) -> &LoopMark {
+        self.0.provider.mark()
     }
 
     /// What was called so far, and what came of it.

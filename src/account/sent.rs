@@ -13,7 +13,7 @@ pub(super) fn outcome(
     let reply = match result {
         Ok(reply) => reply,
         // Nothing was sent: this alone may be repeated at once.
-        Err(ProviderError::NotConnected(_)) => return Sent::Unsent,
+        Err(error) if error.is_unsent() => return Sent::Unsent,
         Err(error) => return unanswered(&explain(&error)),
     };
     match reply {

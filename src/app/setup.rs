@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
 use tracing::{info, warn};
 use url::Url;
 
@@ -15,12 +17,15 @@ use crate::account::SECRETS;
 use crate::config::{self, Auth, Config, DatabaseUrl, Tls};
 use crate::http::{Access, Identity, Rotation, Scopes};
 use crate::model::{Secret, Timestamp, TokenId};
-use crate::provider::{Credentials, Secrets};
+use crate::provider::{Credentials, LoopMark, Route, RouteError, Secrets, explain};
 use crate::store::Store;
 
 /// Under these names the database remembers; the first is how versions before rotation kept the secret.
 const PINGBACK_SECRET: &str = "pingback_secret";
 const USED_WITH: &str = "used_with";
+const LOOP_MARK: &str = "loop_mark";
+/// How long a start waits to hear where the provider is.
+const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 /// The file in `data.dir` that the first token is written to.
 const TOKEN_FILE: &str = "api-token";
 /// Bytes of a secret that we make: 128 bits.
@@ -66,6 +71,36 @@ pub(super) async fn open_store(config: &Config, now: Timestamp) -> anyhow::Resul
 pub(super) fn credentials(config: &Config) -> anyhow::Result<Credentials> {
     let key = config.provider.api_key.clone().context("provider.api_key is missing")?;
     Ok(Credentials { base_url: config.provider.base_url.clone(), key, soft_id: config.provider.soft_id })
+}
+
+/// Refuses to start where every request to the provider would come to ourselves. Whether it can be reached
+/// at all is found out later: the network may not be up yet.
+pub(super) async fn check_route(base_url: &Url, route: &Route) -> anyhow::Result<()> {
+    let why = match timeout(LOOKUP_DEADLINE, route.addresses()).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(own @ RouteError::Own(_))) => bail!(
+            "provider.base_url is {base_url}, but {own}, so every task would be submitted to itself for ever: {}",
+            route.remedy()
+        ),
+        Ok(Err(error)) => explain(&error),
+        Err(_) => "nobody said where the provider is".to_owned(),
+    };
+    warn!(%base_url, "The provider cannot be found at the moment: {why}");
+    Ok(())
+}
+
+/// What our requests carry: made once, and the same for all who work on this database.
+pub(super) async fn loop_mark(store: &Store) -> anyhow::Result<LoopMark> {
+    let is_sound = |id: &String| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if let Some(id) = store.recall(LOOP_MARK).await?.filter(is_sound) {
+        return Ok(LoopMark::new(&Secret::new(id)));
+    }
+    let id = random_secret()?;
+    let mut writing = store.writing().await;
+    let mut tx = writing.begin().await?;
+    tx.remember(LOOP_MARK, id.expose()).await?;
+    tx.commit().await?;
+    Ok(LoopMark::new(&id))
 }
 
 /// The secret segments of our pingback URLs: configured, or made once and kept. A secret that is

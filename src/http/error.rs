@@ -63,6 +63,8 @@ pub(crate) enum ApiError {
     ProviderUnavailable(String),
     #[error("{0}")]
     NoRotation(&'static str),
+    #[error("this request is from pingbox itself, and was meant for the provider")]
+    CameBack,
     #[error("pingbox is shutting down: ask again in a few seconds")]
     ShuttingDown,
     #[error("the database cannot take this right now: try again")]
@@ -110,6 +112,7 @@ impl ApiError {
             Self::ProviderRefused(_) => (StatusCode::BAD_GATEWAY, "provider_refused"),
             Self::ProviderUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable"),
             Self::NoRotation(_) => (StatusCode::CONFLICT, "no_rotation"),
+            Self::CameBack => (StatusCode::LOOP_DETECTED, "loop_detected"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::Write(_) => (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable"),
             Self::Store(cause) if cause.is_busy() => {

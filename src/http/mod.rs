@@ -8,6 +8,7 @@ mod compat;
 mod error;
 mod handshake;
 mod health;
+mod loops;
 mod metrics;
 mod pingback;
 mod pingbacks;
@@ -88,7 +89,7 @@ pub(crate) fn api_router(state: AppState) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .merge(compat::router())
-        .fallback(async || ApiError::PathNotFound)
+        .fallback(loops::unknown_path)
         .method_not_allowed_fallback(async |method: Method| ApiError::MethodNotAllowed(method.to_string()))
         .layer(CatchPanicLayer::custom(|_| -> Response { ApiError::Panicked.into_response() }))
         .with_state(Arc::new(state))

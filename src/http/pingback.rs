@@ -21,6 +21,7 @@ use super::addresses::Addresses;
 use super::body::{self, Encoding};
 use super::error::ApiError;
 use super::health::livez;
+use super::loops;
 use crate::account::Account;
 use crate::ingest::{Ingest, Receipt, Received};
 use crate::model::{ErrorCode, Outcome, Pingback, Secret, TaskId, Timestamp};
@@ -58,9 +59,12 @@ pub(crate) fn router(state: PublicState) -> Router {
 async fn not_found(
     State(state): State<Arc<PublicState>>,
     Extension(peer): Extension<SocketAddr>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Response {
-    refuse(&state, peer, &headers)
+    match loops::pass(&state.account, request).await {
+        Ok(request) => refuse(&state, peer, request.headers()),
+        Err(refusal) => refusal,
+    }
 }
 
 fn refuse(state: &PublicState, peer: SocketAddr, headers: &HeaderMap) -> Response {
@@ -79,13 +83,12 @@ async fn ownership_file(
     State(state): State<Arc<PublicState>>,
     Extension(peer): Extension<SocketAddr>,
     name: Result<Path<String>, PathRejection>,
-    method: Method,
-    headers: HeaderMap,
+    request: Request,
 ) -> Response {
     let body = name.ok().and_then(|Path(name)| state.ownership_files.get(&name));
     match body {
-        Some(body) if matches!(method, Method::GET | Method::HEAD) => body.clone().into_response(),
-        _ => refuse(&state, peer, &headers),
+        Some(body) if matches!(*request.method(), Method::GET | Method::HEAD) => body.clone().into_response(),
+        _ => not_found(State(state), Extension(peer), request).await,
     }
 }
 

@@ -50,6 +50,10 @@ impl Script {
 pub enum Cause {
     /// The provider cannot be reached.
     NoConnection,
+    /// Its address is one that we listen on ourselves.
+    OwnAddress,
+    /// A request came back to us.
+    Loop,
     /// A request got no reply, or one that broke off.
     NoReply,
     /// What came was no reply, such as an HTML page.
@@ -64,7 +68,7 @@ impl Cause {
     pub const fn code(&self) -> Option<&ErrorCode> {
         match self {
             Self::Code(code) => Some(code),
-            Self::NoConnection | Self::NoReply | Self::Garbage => None,
+            Self::NoConnection | Self::OwnAddress | Self::Loop | Self::NoReply | Self::Garbage => None,
         }
     }
 
@@ -73,6 +77,8 @@ impl Cause {
     pub fn as_str(&self) -> &str {
         match self {
             Self::NoConnection => "no_connection",
+            Self::OwnAddress => "own_address",
+            Self::Loop => "loop",
             Self::NoReply => "no_reply",
             Self::Garbage => "garbage",
             Self::Code(code) => code.as_str(),
@@ -84,6 +90,8 @@ impl Cause {
     pub fn named(name: &str) -> Self {
         match name {
             "no_connection" => Self::NoConnection,
+            "own_address" => Self::OwnAddress,
+            "loop" => Self::Loop,
             "no_reply" => Self::NoReply,
             "garbage" => Self::Garbage,
             code => Self::Code(ErrorCode::known(code)),
@@ -95,9 +103,25 @@ impl Cause {
     pub fn message(&self) -> &'static str {
         match self {
             Self::NoConnection => "the provider cannot be reached",
+            Self::OwnAddress => "the provider's address leads to pingbox itself",
+            Self::Loop => "a request to the provider came back to pingbox itself",
             Self::NoReply => "the provider did not reply",
             Self::Garbage => "the provider answered with something that is no reply",
             Self::Code(code) => code.message(),
+        }
+    }
+
+    /// Whether the way to the provider leads back to us.
+    #[must_use]
+    pub const fn is_loop(&self) -> bool {
+        matches!(self, Self::OwnAddress | Self::Loop)
+    }
+
+    /// Whether it concerns both scripts.
+    fn is_for_both(&self) -> bool {
+        match self {
+            Self::Code(code) => !matches!(code.remedy(), Remedy::Wait(_)),
+            cause => cause.is_loop(),
         }
     }
 }
@@ -217,14 +241,22 @@ impl Backoff {
                 }
             }
             Signal::Trouble(cause) => {
-                let is_for_both =
-                    matches!(&cause, Cause::Code(code) if !matches!(code.remedy(), Remedy::Wait(_)));
                 for affected in Script::ALL {
-                    if affected == script || is_for_both {
+                    if affected == script || cause.is_for_both() {
                         extend(self.place(affected), &cause, refusals, now);
                     }
                 }
             }
+        }
+        *self != before
+    }
+
+    /// The way to the provider was looked at again: whether it leads back to us is found out anew. Whether
+    /// that changed anything.
+    pub fn forget_loops(&mut self) -> bool {
+        let before = self.clone();
+        for script in Script::ALL {
+            self.place(script).take_if(|hold| hold.cause.is_loop());
         }
         *self != before
     }
@@ -268,7 +300,9 @@ fn span(cause: &Cause, repeats: u32, refusals: u32) -> Option<Duration> {
     let growing =
         |(first, longest): (Duration, Duration)| Some((first * (1 << repeats.min(10))).min(longest));
     let code = match cause {
-        Cause::NoConnection => return growing(NO_CONNECTION),
+        // Nothing was sent either, and the next look at the address costs nobody anything.
+        Cause::NoConnection | Cause::OwnAddress => return growing(NO_CONNECTION),
+        Cause::Loop => return None,
         Cause::NoReply | Cause::Garbage => return growing(NO_SENSE),
         Cause::Code(code) => code,
     };
@@ -329,6 +363,26 @@ mod tests {
             backoff.note(Script::In, trouble(code), PLENTY, AT);
             assert_eq!(backoff.gate(Script::Res, AT), res_php, "{code}");
         }
+    }
+
+    #[test]
+    fn a_loop_stops_both_scripts_and_an_address_of_ours_lets_them_look_again() {
+        let mut backoff = Backoff::default();
+        for seconds in [1, 2] {
+            let now = after(10 * seconds);
+            backoff.note(Script::Res, Signal::Trouble(Cause::OwnAddress), PLENTY, now);
+            let again = Gate::Until(now.after(Duration::from_secs(seconds)));
+            assert_eq!(Script::ALL.map(|script| backoff.gate(script, now)), [again, again]);
+        }
+        backoff.note(Script::In, Signal::Trouble(Cause::Loop), PLENTY, after(20));
+        let gates = |backoff: &Backoff| Script::ALL.map(|script| backoff.gate(script, after(1_000_000)));
+        assert_eq!(gates(&backoff), [Gate::Stopped; 2]);
+
+        assert!(backoff.forget_loops() && !backoff.forget_loops());
+        assert_eq!(gates(&backoff), [Gate::Open; 2]);
+        backoff.note(Script::In, trouble("ERROR_WRONG_USER_KEY"), PLENTY, AT);
+        assert!(!backoff.forget_loops());
+        assert_eq!(gates(&backoff), [Gate::Stopped; 2]);
     }
 
     #[test]
@@ -400,6 +454,8 @@ mod tests {
     fn what_is_stored_is_what_is_restored() {
         for cause in [
             Cause::NoConnection,
+            Cause::OwnAddress,
+            Cause::Loop,
             Cause::NoReply,
             Cause::Garbage,
             Cause::Code(ErrorCode::known("ERROR: 1005")),

@@ -1,17 +1,24 @@
 //! The way to the provider: `in.php` and `res.php`.
 
+mod mark;
+mod own;
 mod pingback_urls;
 mod reply;
+mod route;
 
 use std::time::Duration;
 
 use base64::Engine as _;
+use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::multipart::{Form, Part};
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use url::Url;
 
+pub(crate) use mark::LoopMark;
+pub(crate) use own::OwnListeners;
 pub(crate) use pingback_urls::{PingbackUrl, PingbackUrls, Secrets, is_same_url};
 pub(crate) use reply::{Reply, Shape};
+pub(crate) use route::{Route, RouteError};
 
 use crate::model::{Captcha, Cause, Secret, Signal, image_extension};
 
@@ -38,6 +45,8 @@ pub(crate) struct Credentials {
 pub(crate) struct Provider {
     http: Client,
     credentials: Credentials,
+    route: Route,
+    mark: LoopMark,
 }
 
 /// A request to `res.php`.
@@ -54,12 +63,25 @@ pub(crate) enum ProviderError {
     /// The request cannot have arrived.
     #[error("could not connect to the provider")]
     NotConnected(#[source] reqwest::Error),
+    /// Nothing was sent: the provider's address is our own.
+    #[error("the provider's address is one that pingbox itself listens on")]
+    OwnAddress,
+    /// It came back to us: what took it was not the provider.
+    #[error("the request came back to pingbox itself")]
+    CameBack,
     /// It may have arrived.
     #[error("no reply from the provider")]
     NoReply(#[source] reqwest::Error),
     /// What came is longer than any reply.
     #[error("the provider's reply is too long")]
     TooLong,
+}
+
+impl ProviderError {
+    /// Whether the provider certainly did not get the request.
+    pub(crate) const fn is_unsent(&self) -> bool {
+        matches!(self, Self::NotConnected(_) | Self::OwnAddress | Self::CameBack)
+    }
 }
 
 /// What came of a request, as far as it concerns the requests after it.
@@ -69,23 +91,32 @@ pub(crate) fn signal(result: &Result<Reply, ProviderError>) -> Signal {
         Ok(Reply::Error(code)) => Signal::of(code),
         Ok(Reply::Garbage) => Signal::Trouble(Cause::Garbage),
         Err(ProviderError::NotConnected(_)) => Signal::Trouble(Cause::NoConnection),
+        Err(ProviderError::OwnAddress) => Signal::Trouble(Cause::OwnAddress),
+        Err(ProviderError::CameBack) => Signal::Trouble(Cause::Loop),
         Ok(Reply::Cut) | Err(_) => Signal::Trouble(Cause::NoReply),
     }
 }
 
 impl Provider {
-    /// A client for the account.
-    pub(crate) fn new(credentials: Credentials) -> Result<Self, reqwest::Error> {
+    /// A client for the account, which goes this way and marks what it sends.
+    pub(crate) fn new(
+        credentials: Credentials,
+        route: Route,
+        mark: LoopMark,
+    ) -> Result<Self, reqwest::Error> {
+        let marked = HeaderMap::from_iter([(HeaderName::from_static(LoopMark::HEADER), mark.value())]);
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_DEADLINE)
             .timeout(REQUEST_DEADLINE)
             .pool_idle_timeout(KEEP_ALIVE)
             .redirect(reqwest::redirect::Policy::none())
+            .default_headers(marked)
+            .dns_resolver(route.clone())
             .user_agent(concat!("pingbox/", env!("CARGO_PKG_VERSION")));
-        if is_loopback(&credentials.base_url) {
+        if route.is_loopback() {
             builder = builder.no_proxy();
         }
-        Ok(Self { http: builder.build()?, credentials })
+        Ok(Self { http: builder.build()?, credentials, route, mark })
     }
 
     /// Sends a captcha to `in.php`, in the encoding that its method asks for.
@@ -119,14 +150,56 @@ impl Provider {
             });
             request.multipart(form)
         };
-        exchange(request, Shape::Value).await
+        self.exchange(request, Shape::Value).await
     }
 
     /// Asks `res.php` for one of its actions.
     pub(crate) async fn ask(&self, question: &Question<'_>) -> Result<Reply, ProviderError> {
         let fixed = [("key", self.credentials.key.expose()), ("action", question.action), ("json", "1")];
         let request = self.http.get(self.endpoint("res.php")).query(&fixed).query(question.params);
-        exchange(request, question.shape).await
+        self.exchange(request, question.shape).await
+    }
+
+    /// Sends a request; what comes back.
+    async fn exchange(&self, request: RequestBuilder, shape: Shape) -> Result<Reply, ProviderError> {
+        if self.route.is_literally_ours() {
+            return Err(ProviderError::OwnAddress);
+        }
+        // The URL of a `res.php` request holds the key.
+        let failed = |error: reqwest::Error| match error.without_url() {
+            error if leads_to_us(&error) => ProviderError::OwnAddress,
+            error if error.is_connect() || error.is_builder() => ProviderError::NotConnected(error),
+            error => ProviderError::NoReply(error),
+        };
+        let mut response = request.send().await.map_err(failed)?;
+        // The status alone may be a web server's own word.
+        if response.status() == StatusCode::LOOP_DETECTED && self.mark.is_ours(response.headers()) {
+            return Err(ProviderError::CameBack);
+        }
+        let is_page = !response.status().is_success();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > MAX_REPLY_BYTES {
+                return Err(ProviderError::TooLong);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let body = String::from_utf8_lossy(&body);
+        // A web server's own words, such as `error code: 502`, are no bare reply, and neither is its silence.
+        Ok(match Reply::parse(&body, if is_page { Shape::Value } else { shape }) {
+            Reply::Cut if is_page => Reply::Garbage,
+            reply => reply,
+        })
+    }
+
+    /// What its requests carry.
+    pub(crate) const fn mark(&self) -> &LoopMark {
+        &self.mark
+    }
+
+    /// How its host is reached.
+    pub(crate) const fn route(&self) -> &Route {
+        &self.route
     }
 
     /// SHA-256 of the key: what is remembered belongs to the account that it names.
@@ -137,30 +210,6 @@ impl Provider {
     fn endpoint(&self, script: &str) -> String {
         format!("{}/{script}", self.credentials.base_url.as_str().trim_end_matches('/'))
     }
-}
-
-/// Sends a request; what comes back.
-async fn exchange(request: RequestBuilder, shape: Shape) -> Result<Reply, ProviderError> {
-    // The URL of a `res.php` request holds the key.
-    let failed = |error: reqwest::Error| match error.without_url() {
-        error if error.is_connect() || error.is_builder() => ProviderError::NotConnected(error),
-        error => ProviderError::NoReply(error),
-    };
-    let mut response = request.send().await.map_err(failed)?;
-    let is_page = !response.status().is_success();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > MAX_REPLY_BYTES {
-            return Err(ProviderError::TooLong);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    let body = String::from_utf8_lossy(&body);
-    // A web server's own words, such as `error code: 502`, are no bare reply, and neither is its silence.
-    Ok(match Reply::parse(&body, if is_page { Shape::Value } else { shape }) {
-        Reply::Cut if is_page => Reply::Garbage,
-        reply => reply,
-    })
 }
 
 /// An error with its causes, on one line.
@@ -174,11 +223,8 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
+/// Whether a request was not sent because the provider's host led to ourselves.
+fn leads_to_us(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref()).any(|cause| matches!(cause, RouteError::Own(_)))
 }

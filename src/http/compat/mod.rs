@@ -32,6 +32,7 @@ use self::reply::{Format, Refusal, Reply};
 use super::AppState;
 use super::auth::Identity;
 use super::error::ApiError;
+use super::loops;
 use crate::model::{ErrorCode, Task};
 
 /// How long `in.php` waits for the provider's word, and `res.php` for a balance or the word on a report:
@@ -112,6 +113,11 @@ impl Call<'_> {
 
 async fn serve(script: Script, app: &AppState, request: Request) -> Response {
     let arrived = Instant::now();
+    let request = match loops::pass(&app.account, request).await {
+        Ok(request) => request,
+        // It is our own dispatcher who reads this, and knows it by a header.
+        Err(reply) => return reply,
+    };
     let (head, body) = request.into_parts();
     if head.method == Method::OPTIONS {
         return preflight();
