@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::reader::Reader;
-use super::sections::{Auth, Config, DatabaseUrl, Tls};
+use super::sections::{Auth, Config, DatabaseUrl, Provider, Tls};
 
 /// Below this spacing the provider answers `MAX_USER_TURN` and blocks for ten seconds.
 const WISE_INTERVAL: Duration = Duration::from_millis(50);
@@ -40,14 +40,8 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// Refuses what this version cannot do, so that no one relies on it.
 pub(super) fn unavailable(config: &Config, reader: &mut Reader) {
-    let refused = [
-        ("database.url", matches!(config.database.url, DatabaseUrl::Postgres(_)), "PostgreSQL"),
-        ("provider.resolve", !config.provider.resolve.is_empty(), "fixing addresses of hosts"),
-    ];
-    for (name, is_asked, what) in refused {
-        if is_asked {
-            reader.complain(name, format!("{what} is not available in this version: remove it"));
-        }
+    if matches!(config.database.url, DatabaseUrl::Postgres(_)) {
+        reader.complain("database.url", "PostgreSQL is not available in this version: remove it");
     }
 }
 
@@ -59,6 +53,7 @@ impl Config {
         let mut warnings = Vec::new();
         if !self.sandbox {
             warnings.extend(url_warning(self.public.url.as_ref()));
+            warnings.extend(self.provider.idle_addresses());
             let interval = self.provider.submit_interval;
             if interval < WISE_INTERVAL {
                 warnings.push(format!(
@@ -82,6 +77,19 @@ impl Config {
             ));
         }
         warnings
+    }
+}
+
+impl Provider {
+    /// What is said of addresses that are never used.
+    fn idle_addresses(&self) -> impl Iterator<Item = String> {
+        let used = self.base_url.host_str().unwrap_or_default().trim_end_matches('.');
+        let idle = self.resolve.keys().filter(move |host| *host != used);
+        idle.map(move |host| {
+            format!(
+                "provider.resolve names {host}, but the host of provider.base_url is {used}: it has no effect"
+            )
+        })
     }
 }
 

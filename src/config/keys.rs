@@ -104,7 +104,7 @@ pub const KEYS: &[Key] = &[
     key("provider.api_key", "", Kind::Secret, "API key of your account at the provider, 32 characters"),
     key("provider.soft_id", "", Kind::Number, "Your id as a software developer, sent with every task"),
     key("provider.submit_interval", "100ms", Kind::Duration, "Smallest spacing between two tasks sent, 0s to 60s"),
-    key("provider.resolve", "", Kind::Map, "Fixed addresses of host names (HOST=IP) for calls to the provider"),
+    key("provider.resolve", "", Kind::Map, "The provider's address (HOST=IP), where the hosts file sends its name to pingbox"),
     key("provider.unconfirmed", "resubmit", Kind::Choice, "What becomes of a task that was sent without a reply: resubmit or fail"),
     key("compat.hold", "4s", Kind::Duration, "How long the drop-in res.php holds a request for an answer open, 0s to 30s"),
     key("data.dir", "data", Kind::Path, "Directory of the database, the own CA and the first token"),

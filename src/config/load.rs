@@ -14,7 +14,7 @@ use super::settings::Settings;
 use super::sources::Sources;
 use super::values::{
     address, amount, api_key, api_token, base_url, certificate_name, choice, database_url, duration,
-    file_name, host, ip, log_filter, network, number, path, pingback_secret, private_network, switch,
+    file_name, host_name, ip, log_filter, network, number, path, pingback_secret, private_network, switch,
 };
 
 const fn seconds(least: u64, most: u64) -> RangeInclusive<Duration> {
@@ -102,7 +102,7 @@ fn provider(reader: &mut Reader) -> Provider {
         api_key: reader.optional("provider.api_key", api_key),
         soft_id: reader.optional("provider.soft_id", number),
         submit_interval: reader.value("provider.submit_interval", |text| duration(text, seconds(0, 60))),
-        resolve: reader.map("provider.resolve", |name, address| Ok((host(name)?, ip(address)?))),
+        resolve: reader.map("provider.resolve", |name, address| Ok((host_name(name)?, ip(address)?))),
         unconfirmed: reader.value("provider.unconfirmed", |text| choice(text, &UNCONFIRMED)),
     }
 }

@@ -146,7 +146,7 @@ pub struct Provider {
     pub soft_id: Option<u32>,
     /// Smallest spacing between two `in.php` requests, 0 to 60 s.
     pub submit_interval: Duration,
-    /// Addresses to use for host names instead of asking the resolver.
+    /// Addresses to use for host names, written as URLs have them, instead of asking the resolver.
     pub resolve: BTreeMap<String, IpAddr>,
     /// What becomes of a task that was sent and not replied to.
     pub unconfirmed: Unconfirmed,

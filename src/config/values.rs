@@ -170,15 +170,6 @@ pub(super) fn log_filter(text: &str) -> Parsed<String> {
     ))
 }
 
-/// A host name or an address.
-pub(super) fn host(text: &str) -> Parsed<String> {
-    let is_address = text.parse::<IpAddr>().is_ok();
-    if is_address || matches!(Host::parse(text), Ok(Host::Domain(_))) {
-        return Ok(text.to_owned());
-    }
-    Err(format!("must be host names or IP addresses, not {}", quoted(text)))
-}
-
 /// A host name or an address in a certificate: as clients write it, in lower case and ASCII. The
 /// first label of a name may be `*`.
 pub(super) fn certificate_name(text: &str) -> Parsed<String> {
@@ -207,6 +198,17 @@ pub(super) fn certificate_name(text: &str) -> Parsed<String> {
         "must be host names such as `api.solvecaptcha.com` or IP addresses, without scheme, port and path, not {}",
         quoted(text)
     ))
+}
+
+/// A host name as URLs have it: lower-case, in ASCII, without a dot at its end.
+pub(super) fn host_name(text: &str) -> Parsed<String> {
+    match Host::parse(text.trim_end_matches('.')) {
+        Ok(Host::Domain(name)) => Ok(name),
+        _ => Err(format!(
+            "the names must be host names alone, as in `api.solvecaptcha.com`, not {}",
+            quoted(text)
+        )),
+    }
 }
 
 /// A name of an ownership file, as the last part of a URL.

@@ -59,14 +59,10 @@ fn broken_syntax_names_the_line_and_shows_no_secret() {
 
 #[test]
 fn what_this_version_cannot_do_is_refused() {
-    let sources = file(
-        "[database]\nurl = 'postgres://me:hunter2@db/pingbox'\n\
-         [provider]\nresolve = { 'a.example' = '192.0.2.1' }\n",
-    );
+    let sources = file("[database]\nurl = 'postgres://me:hunter2@db/pingbox'\n");
     insta::assert_snapshot!(complaint(&sources), @r"
-    the configuration has 2 problems:
+    the configuration has a problem:
       database.url (pingbox.toml line 2): PostgreSQL is not available in this version: remove it
-      provider.resolve (pingbox.toml line 4): fixing addresses of hosts is not available in this version: remove it
     ");
 }
 
@@ -82,6 +78,23 @@ fn a_certificate_from_elsewhere_needs_both_files_and_no_other_has_any() {
       api.tls_names (pingbox.toml line 7): must be host names such as `api.solvecaptcha.com` or IP addresses, without scheme, port and path, not "https://a.example"
       api.tls_names (pingbox.toml line 7): must be host names such as `api.solvecaptcha.com` or IP addresses, without scheme, port and path, not "a.example:8081"
       api.tls_key (pingbox.toml line 6): is of no use unless api.tls is files: set that, or remove this
+    "#);
+}
+
+#[test]
+fn a_fixed_address_is_of_a_host_and_an_ip() {
+    let sources = file(
+        "[provider]\nresolve = { 'https://a.example' = '192.0.2.1', 'b.example:80' = '192.0.2.1', \
+         '192.0.2.1' = '192.0.2.2', '' = '::1', 'c.example' = 'd.example', 'e.example' = '192.0.2.1:80' }\n",
+    );
+    insta::assert_snapshot!(complaint(&sources), @r#"
+    the configuration has 6 problems:
+      provider.resolve (pingbox.toml line 2): the names must be host names alone, as in `api.solvecaptcha.com`, not ""
+      provider.resolve (pingbox.toml line 2): the names must be host names alone, as in `api.solvecaptcha.com`, not "192.0.2.1"
+      provider.resolve (pingbox.toml line 2): the names must be host names alone, as in `api.solvecaptcha.com`, not "b.example:80"
+      provider.resolve (pingbox.toml line 2): must be an IP address, not "d.example"
+      provider.resolve (pingbox.toml line 2): must be an IP address, not "192.0.2.1:80"
+      provider.resolve (pingbox.toml line 2): the names must be host names alone, as in `api.solvecaptcha.com`, not "https://a.example"
     "#);
 }
 

@@ -30,6 +30,19 @@ fn what_is_legal_but_unwise_is_said() {
 }
 
 #[test]
+fn an_address_of_a_host_that_is_not_called_is_said() {
+    let resolve = |pairs| {
+        warnings(&[("PINGBOX_PUBLIC__URL", "https://a.example"), ("PINGBOX_PROVIDER__RESOLVE", pairs)])
+    };
+    assert_eq!(resolve("API.solvecaptcha.com.=192.0.2.1"), Vec::<String>::new());
+    assert_eq!(
+        resolve("solvecaptcha.com=192.0.2.1,api.solvecaptcha.com=::1"),
+        ["provider.resolve names solvecaptcha.com, but the host of provider.base_url is \
+             api.solvecaptcha.com: it has no effect"]
+    );
+}
+
+#[test]
 fn a_url_that_brings_no_pingbacks_is_said() {
     assert!(warnings(&[])[0].contains("polling mode"));
     for url in ["https://localhost", "http://127.0.0.2:8080", "http://[::1]"] {
