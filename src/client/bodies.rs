@@ -74,6 +74,11 @@ impl Hold {
         matches!(Cause::named(&self.code), Cause::Code(_))
     }
 
+    /// Whether the way to the provider leads back to pingbox.
+    pub(crate) fn is_loop(&self) -> bool {
+        Cause::named(&self.code).is_loop()
+    }
+
     /// The code with its meaning; our own words for other trouble are no codes.
     pub(crate) fn explained(&self) -> String {
         if self.is_by_code() { format!("{}: {}", self.code, self.reason) } else { self.reason.clone() }

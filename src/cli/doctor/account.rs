@@ -6,6 +6,9 @@ use crate::model::Price;
 
 /// Codes that say that the key is wrong.
 const KEY_CODES: [&str; 2] = ["ERROR_KEY_DOES_NOT_EXIST", "ERROR_WRONG_USER_KEY"];
+/// What helps when the provider's address leads to pingbox itself.
+const LOOP_REMEDY: &str = "set provider.resolve to the provider's IP address and start pingbox again; or remove the \
+                           provider from the hosts file, then run `pingbox doctor --resume`";
 const ZERO_BALANCE: &str = "ERROR_ZERO_BALANCE";
 /// Below one part in so many of the most there can be, the call credit is low.
 const LOW_CREDIT: u32 = 4;
@@ -27,6 +30,9 @@ fn sending(account: &Account) -> Check {
     let holds = || account.backoff.holds();
     if let Some((script, hold)) = holds().find(|(_, hold)| hold.until.is_none()) {
         let reason = format!("{script} is not called since {}: {}", hold.since, hold.explained());
+        if hold.is_loop() {
+            return Check::fail(NAME, reason, LOOP_REMEDY);
+        }
         return Check::fail(NAME, reason, "put that right, then run `pingbox doctor --resume`");
     }
     if let Some((script, hold)) = holds().next() {
@@ -34,6 +40,9 @@ fn sending(account: &Account) -> Check {
         let reason = format!("{script} is not called until {until}: {}", hold.explained());
         if hold.is_by_code() {
             return Check::note(NAME, reason);
+        }
+        if hold.is_loop() {
+            return Check::fail(NAME, reason, LOOP_REMEDY);
         }
         return Check::fail(
             NAME,
@@ -143,6 +152,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::model::Cause;
 
     /// The lines for a sound account with these changes, each a path in its JSON and what is there.
     fn lines(changes: &[(&str, Value)]) -> Vec<String> {
@@ -213,6 +223,21 @@ mod tests {
             assert!(found.starts_with("fail  sending ") && found.contains("provider.base_url"), "{found}");
             assert!(!found.contains(code), "{found}");
         }
+    }
+
+    #[test]
+    fn a_provider_that_leads_back_to_pingbox_needs_an_operator() {
+        let hold = |code, until| {
+            let mut hold = hold(code, until);
+            hold["reason"] = json!(Cause::named(code).message());
+            hold
+        };
+        let stopped = unsound(&[("/backoff/in_php", hold("loop", None))]);
+        let paused = unsound(&[("/backoff/in_php", hold("own_address", LATER))]);
+        insta::assert_snapshot!([stopped, paused].concat().concat(), @r"
+        fail  sending       in.php is not called since 2026-01-31T12:00:00.000Z: a request to the provider came back to pingbox itself -> set provider.resolve to the provider's IP address and start pingbox again; or remove the provider from the hosts file, then run `pingbox doctor --resume`
+        fail  sending       in.php is not called until 2026-01-31T12:00:30.000Z: the provider's address leads to pingbox itself -> set provider.resolve to the provider's IP address and start pingbox again; or remove the provider from the hosts file, then run `pingbox doctor --resume`
+        ");
     }
 
     #[test]
