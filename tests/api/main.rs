@@ -12,6 +12,7 @@ mod crash;
 mod dispatch;
 mod faults;
 mod harness;
+mod loops;
 mod money;
 mod owners;
 mod per_task;
