@@ -274,6 +274,7 @@ impl Wiring<'_> {
             max_connections: listeners.connections,
             addresses: None,
             tls: listeners.tls.api(),
+            has_scripts: true,
         };
         self.parts.start("api listener", server.run(self.shutdown.clone()));
         let endpoints = listeners.tls.into_vec();
@@ -341,7 +342,8 @@ impl Wiring<'_> {
             ownership_files: public.ownership_files.clone(),
         };
         let router = http::public_router(state);
-        let server = Server { listener, router, max_connections, addresses: Some(addresses), tls };
+        let server =
+            Server { listener, router, max_connections, addresses: Some(addresses), tls, has_scripts: false };
         self.parts.start("public listener", server.run(self.shutdown.clone()));
     }
 }
@@ -364,6 +366,7 @@ async fn start_sandbox(
         max_connections: listeners.connections,
         addresses: None,
         tls: None,
+        has_scripts: false,
     };
     parts.start("sandbox's listener", server.run(shutdown.clone()));
     parts.start("sandbox", sandbox.clone().run(shutdown.clone()));
@@ -385,7 +388,14 @@ pub async fn run_sandbox(
     let address = listener.local_addr()?;
     let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
     let max_connections = setup::connections_per_listener(OTHER_FILES);
-    let server = Server { listener, router: sandbox.router(), max_connections, addresses: None, tls: None };
+    let server = Server {
+        listener,
+        router: sandbox.router(),
+        max_connections,
+        addresses: None,
+        tls: None,
+        has_scripts: false,
+    };
     info!(%address, "The sandbox is ready: use http://{address} as the provider's address");
     let parts = TaskTracker::new();
     parts.spawn(server.run(shutdown.clone()));

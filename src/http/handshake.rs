@@ -105,7 +105,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new();
-        let server = Server { listener, router, max_connections: 4, addresses: None, tls: Some(tls) };
+        let server = Server {
+            listener,
+            router,
+            max_connections: 4,
+            addresses: None,
+            tls: Some(tls),
+            has_scripts: false,
+        };
         let shutdown = CancellationToken::new();
         (address, shutdown.clone(), tokio::spawn(server.run(shutdown)))
     }

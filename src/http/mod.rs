@@ -19,6 +19,7 @@ mod stats;
 mod submit;
 mod tasks;
 mod wait;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;

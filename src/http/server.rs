@@ -3,7 +3,6 @@
 //! `axum::serve` has no deadline for a request's head and holds nearly twice the memory per
 //! connection.
 
-use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use hyper::rt::Timer;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +28,7 @@ use tracing::{debug, warn};
 
 use super::addresses::Addresses;
 use super::handshake::Handshake;
+use super::watched::Watched;
 
 /// How long a client may take to send its request head, and to begin with its first one. An honest
 /// one on a bad line needs about 2 s; a slow attacker wants minutes.
@@ -52,6 +52,8 @@ pub(crate) struct Server {
     pub(crate) addresses: Option<Arc<Addresses>>,
     /// What comes before HTTP where it is encrypted.
     pub(crate) tls: Option<Handshake>,
+    /// Whether it serves `in.php` and `res.php`, whose every reply is in the family's words.
+    pub(crate) has_scripts: bool,
 }
 
 impl Server {
@@ -74,7 +76,7 @@ impl Server {
                 }
             };
             let (router, addresses, tls) = (self.router.clone(), self.addresses.clone(), self.tls.clone());
-            let shutdown = shutdown.clone();
+            let (has_scripts, shutdown) = (self.has_scripts, shutdown.clone());
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, "Could not turn off Nagle's algorithm: {error}");
             }
@@ -86,10 +88,11 @@ impl Server {
                     },
                     None => None,
                 };
+                let connection = Connection { peer, router, has_scripts, shutdown };
                 match tls {
-                    None => serve_connection(stream, peer, router, shutdown).await,
+                    None => connection.serve(stream).await,
                     // On the heap, so that connections without TLS do not pay for its size.
-                    Some(tls) => Box::pin(serve_encrypted(stream, peer, router, tls, shutdown)).await,
+                    Some(tls) => Box::pin(connection.serve_encrypted(stream, tls)).await,
                 }
                 drop((slot, admission));
             });
@@ -100,94 +103,47 @@ impl Server {
     }
 }
 
-/// Serves a connection that has to agree on its encryption first. Nothing is lost when that is given up
-/// at shutdown: no request has begun.
-async fn serve_encrypted(
-    stream: TcpStream,
+/// One connection, and what serves it.
+struct Connection {
     peer: SocketAddr,
     router: Router,
-    tls: Handshake,
+    has_scripts: bool,
     shutdown: CancellationToken,
-) {
-    if let Some(Some(stream)) = shutdown.run_until_cancelled(tls.perform(stream)).await {
-        serve_connection(stream, peer, router, shutdown).await;
-    }
 }
 
-async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    peer: SocketAddr,
-    router: Router,
-    shutdown: CancellationToken,
-) {
-    let started = Arc::new(AtomicBool::new(false));
-    let timer = HeadTimer { started: Arc::clone(&started), served_one: AtomicBool::new(false) };
-    let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer);
-        router.clone().oneshot(request)
-    });
-    let connection = http1::Builder::new()
-        .timer(timer)
-        .header_read_timeout(IDLE_DEADLINE)
-        .serve_connection(TokioIo::new(Watched { stream, started }), service);
-    let mut connection = pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+impl Connection {
+    /// Serves a connection that has to agree on its encryption first. Nothing is lost when that is given
+    /// up at shutdown: no request has begun.
+    async fn serve_encrypted(self, stream: TcpStream, tls: Handshake) {
+        if let Some(Some(stream)) = self.shutdown.run_until_cancelled(tls.perform(stream)).await {
+            self.serve(stream).await;
         }
-    };
-    if let Err(error) = result {
-        debug!(%error, "Connection ended: {error}");
     }
-}
 
-/// A stream that notes when bytes arrive.
-struct Watched<S> {
-    stream: S,
-    started: Arc<AtomicBool>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.started.store(true, Ordering::Relaxed);
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
+        let Self { peer, router, has_scripts, shutdown } = self;
+        let started = Arc::new(AtomicBool::new(false));
+        let timer = HeadTimer { started: Arc::clone(&started), served_one: AtomicBool::new(false) };
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            router.clone().oneshot(request)
+        });
+        let connection = http1::Builder::new()
+            .timer(timer)
+            .header_read_timeout(IDLE_DEADLINE)
+            .serve_connection(TokioIo::new(Watched::new(stream, started, has_scripts)), service);
+        let mut connection = pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            debug!(%error, "Connection ended: {error}");
         }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 }
 

@@ -247,7 +247,7 @@ async fn the_mark_of_another_deployment_is_no_loop() {
     let process = Process::start(another.path(), &url, &[]).await;
     for listener in [&process.api, &process.public] {
         let request = process.http.post(format!("{listener}/in.php")).header("CDN-Loop", &other);
-        assert_eq!(request.send().await.unwrap().status(), StatusCode::NOT_FOUND);
+        assert_ne!(request.send().await.unwrap().status(), StatusCode::LOOP_DETECTED);
     }
     assert_eq!(process.get("/readyz").await["sending"], "ok");
 }

@@ -2,6 +2,8 @@
 
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::{Scripts, body};
 use crate::harness::{TestApp, base64, data_file, solved_at_once};
@@ -205,4 +207,37 @@ async fn what_cannot_be_read_is_refused_in_the_familys_words() {
     }
     assert_eq!(app.stored_tasks().await, 0);
     assert!(app.submissions().is_empty());
+}
+
+/// A request whose query is too long for most clients; the whole reply.
+async fn long_request(app: &TestApp, line: &str, bytes: usize) -> String {
+    let mut stream = TcpStream::connect(app.api.strip_prefix("http://").unwrap()).await.unwrap();
+    let head =
+        format!("{line}{} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", "a".repeat(bytes));
+    // All of it is taken, although nobody will have it.
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    reply
+}
+
+#[tokio::test]
+async fn a_query_that_is_too_long_is_refused_in_the_familys_words() {
+    let app = TestApp::with(solved_at_once(), &[]).await;
+    for bytes in [70_000, 180_000, 700_000] {
+        let reply = long_request(&app, "POST /in.php?key=k&method=base64&body=", bytes).await;
+        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{bytes}: {head}");
+        assert_eq!(body, "ERROR_TOO_BIG_CAPTCHA_FILESIZE", "{bytes}");
+        let reply = long_request(&app, "GET /in.php?key=k&json=1&method=base64&body=", bytes).await;
+        let body: Value = reply.split_once("\r\n\r\n").unwrap().1.parse().unwrap();
+        assert_eq!(
+            (&body["status"], &body["request"]),
+            (&json!(0), &json!("ERROR_TOO_BIG_CAPTCHA_FILESIZE"))
+        );
+    }
+    let fits = format!("{}/res.php?key=k&action=get&id=1&x={}", app.api, "a".repeat(65_000));
+    assert_eq!(body(app.http.get(fits)).await, "ERROR_WRONG_CAPTCHA_ID");
+    let elsewhere = long_request(&app, "GET /v1/tasks?ids=", 70_000).await;
+    assert!(elsewhere.starts_with("HTTP/1.1 414 "), "{elsewhere}");
 }
