@@ -53,7 +53,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["http", "sandbox"]),
     ("hyper", &["http", "sandbox"]),
     ("sqlx", &["store"]),
-    ("rustls", &["tls", "http", "app", "sandbox", "client"]),
+    ("rustls", &["tls", "http", "app", "sandbox", "client", "provider"]),
     ("tokio_rustls", &["http"]),
     ("rcgen", &["tls"]),
     ("reqwest", &["provider", "client", "sandbox"]),
