@@ -127,7 +127,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::tls::ca_certificate;
+    use crate::tls::{ca_certificate, to_pem};
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -191,6 +191,34 @@ mod tests {
         };
         assert!(is_old(&refused), "{refused}");
         verify(&data, &second, "localhost", much_later).unwrap();
+    }
+
+    /// Files with a certificate for 127.0.0.1 that vouches for itself and is valid in these years.
+    fn elsewhere(folder: &TempDir, from: i32, to: i32) -> Source {
+        let mut params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(to, 1, 1);
+        let signer = rcgen::KeyPair::generate().unwrap();
+        let made = params.self_signed(&signer).unwrap();
+        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        std::fs::write(&cert, to_pem("CERTIFICATE", made.der())).unwrap();
+        std::fs::write(&key, to_pem("PRIVATE KEY", signer.serialized_der())).unwrap();
+        Source::Files { cert, key }
+    }
+
+    #[test]
+    fn a_new_certificate_that_has_ended_does_not_take_the_place_of_the_old() {
+        let (folder, now) = (TempDir::new().unwrap(), Timestamp::now());
+        let endpoint = Endpoint::open("api", elsewhere(&folder, 2020, 4000), now).unwrap();
+        assert_eq!(endpoint.ends().to_string(), "4000-01-01T00:00:00.000Z");
+        let first = shown(&endpoint);
+        elsewhere(&folder, 2019, 2020);
+        let error = endpoint.renew(now).unwrap_err().to_string();
+        assert_eq!(error, "api.tls_cert: it has ended on 2020-01-01T00:00:00.000Z");
+        assert_eq!(shown(&endpoint), first);
+        elsewhere(&folder, 2020, 3000);
+        endpoint.renew(now).unwrap();
+        assert_ne!(shown(&endpoint), first);
     }
 
     #[test]
