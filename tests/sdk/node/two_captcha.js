@@ -1,0 +1,95 @@
+'use strict'
+
+// 2captcha: calls https://2captcha.com, so that entries in the hosts file lead it to pingbox. It sends images as JSON
+// that is labelled text/plain, and everything else in the query string.
+
+const assert = require('node:assert/strict')
+const { test } = require('node:test')
+const { APIError, Solver } = require('2captcha')
+const {
+  KEY, SITE_KEY, PUBLIC_KEY, assertSolved, content, inBase64, page, provider, solveAll, testProvider, unsolvable
+} = require('./sdk')
+
+const POLLING = 300
+const solver = new Solver(KEY, POLLING)
+
+const solved = async (promise) => (await promise).data
+const image = (name, hints) => () => solved(solver.imageCaptcha(inBase64(name), hints))
+const recaptcha = (name, options) => () => solved(solver.recaptcha(SITE_KEY, page(name), options))
+const recaptchaSent = (name) => ({ method: 'userrecaptcha', googlekey: SITE_KEY, pageurl: page(name) })
+const funcaptcha = (name) => () => solved(solver.funCaptcha(PUBLIC_KEY, page(name), 'https://client-api.example.com'))
+const funcaptchaSent = (name) => ({
+  method: 'funcaptcha', publickey: PUBLIC_KEY, pageurl: page(name), surl: 'https://client-api.example.com'
+})
+
+solveAll([
+  ['image, png', image('captcha-01-x7k2p.png'), { images: ['captcha-01-x7k2p.png'] }],
+  ['image, jpg with hints', image('captcha-06-p9fs3.jpg', { numeric: 4, min_len: 5, textinstructions: '+ & =' }),
+    { images: ['captcha-06-p9fs3.jpg'], numeric: '4', min_len: '5', textinstructions: '+ & =' }],
+  ['image, gif', image('captcha-10-n8wcu.gif'), { images: ['captcha-10-n8wcu.gif'] }],
+  // It says `invisible=false` unless told otherwise.
+  ['recaptcha_v2', recaptcha('recaptcha-1'), recaptchaSent('recaptcha-1')],
+  ['recaptcha_v2, another page', recaptcha('recaptcha-2'), recaptchaSent('recaptcha-2')],
+  ['recaptcha_v2, invisible', recaptcha('recaptcha-3', { invisible: true }),
+    { ...recaptchaSent('recaptcha-3'), invisible: '1' }],
+  ['funcaptcha', funcaptcha('fun-1'), funcaptchaSent('fun-1')],
+  ['funcaptcha, another page', funcaptcha('fun-2'), funcaptchaSent('fun-2')],
+  ['click', image('click-39-36-192-72.png', { coordinatescaptcha: 1, textinstructions: 'all stars' }),
+    { images: ['click-39-36-192-72.png'], coordinatescaptcha: '1', textinstructions: 'all stars' }]
+])
+
+const fails = (code, solve) => assert.rejects(solve, (error) => {
+  assert.ok(error instanceof APIError, String(error))
+  assert.equal(error.err, code)
+  return true
+})
+
+test('a slow captcha is waited for', async () => {
+  const answer = await provider.withKnobs({ delay_ms: 6000, delay_spread_ms: 0 }, recaptcha('slow'))
+  await assertSolved(recaptchaSent('slow'), answer)
+})
+
+test('balance', async () => {
+  const balance = await solver.balance()
+  assert.ok(balance > 900 && balance < 1000, balance)
+})
+
+test('a bad answer is reported once', async () => {
+  const { id, data } = await solver.imageCaptcha(inBase64('captcha-11-6ehta.gif'))
+  await assertSolved({ images: ['captcha-11-6ehta.gif'] }, data)
+  await solver.report(id)
+  assert.equal(await provider.count('reported_bad', 1), 1)
+  await fails('ERROR_DUPLICATE_REPORT', () => solver.report(id))
+})
+
+test('a good answer is reported', async () => {
+  const { id, data } = await solver.imageCaptcha(inBase64('captcha-12-plum42.gif'))
+  await assertSolved({ images: ['captcha-12-plum42.gif'] }, data)
+  await solver.goodReport(id)
+  assert.equal(await provider.count('reported_good', 1), 1)
+})
+
+test('an unsolvable captcha fails', () =>
+  unsolvable(() => fails('ERROR_CAPTCHA_UNSOLVABLE', image('captcha-03-qwnrt.png'))))
+
+for (const [key, code] of [['f'.repeat(32), 'ERROR_KEY_DOES_NOT_EXIST'], ['short', 'ERROR_WRONG_USER_KEY']]) {
+  test(`a wrong key fails: ${code}`, async () => {
+    const wrong = new Solver(key, POLLING)
+    await fails(code, () => wrong.recaptcha(SITE_KEY, page('wrong-key')))
+    await fails(code, () => wrong.imageCaptcha(inBase64('captcha-01-x7k2p.png')))
+    // Here the SDK takes the whole reply for the code.
+    await assert.rejects(() => wrong.balance(), ({ err }) => JSON.parse(err).request === code)
+  })
+}
+
+for (const [body, code] of [
+  [Buffer.alloc(60, 'x'), 'ERROR_ZERO_CAPTCHA_FILESIZE'],
+  [Buffer.alloc(300, 'x'), 'ERROR_IMAGE_TYPE_NOT_SUPPORTED'],
+  [Buffer.concat([content('captcha-01-x7k2p.png'), Buffer.alloc(100 * 1024)]), 'ERROR_TOO_BIG_CAPTCHA_FILESIZE']
+]) {
+  test(`a bad image fails: ${code}`, () => fails(code, () => solver.imageCaptcha(body.toString('base64'))))
+}
+
+test('a missing page URL fails', () => fails('ERROR_PAGEURL', () => solver.recaptcha(SITE_KEY, 'example.com')))
+
+testProvider()
