@@ -22,6 +22,7 @@ pub(crate) use tls::{ca_certificate, check_files};
 use self::tls::Endpoints;
 use crate::account::{self, Account, Registration};
 use crate::config::{Config, Unconfirmed, UrlMode};
+use crate::delivery::{Deadlines, Deliverer, Messenger, Rhythm, SystemNames};
 use crate::dispatcher::{Dispatcher, Sender};
 use crate::http::{self, Addresses, AppState, Handshake, PublicState, Server};
 use crate::ingest::{self, Heralds, Ingest};
@@ -39,8 +40,8 @@ use crate::tls::Keeper;
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
 /// How long closing the database may take.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
-/// Open files that are not connections: the database, its log, the provider.
-const OTHER_FILES: u64 = 64;
+/// Open files that are not connections to us: the database, its log, the provider, receivers of callers.
+const OTHER_FILES: u64 = 128;
 
 /// The running service.
 pub struct App {
@@ -249,6 +250,7 @@ impl Wiring<'_> {
         };
         self.parts.start("dispatcher", dispatcher.run(self.shutdown.clone()));
         let desk = self.start_upkeep(&account, &ingest);
+        self.start_delivery(&ingest, &heralds)?;
 
         let public = (listeners.public, listeners.tls.public());
         self.start_public(public, listeners.connections, ingest.clone(), account.clone());
@@ -323,6 +325,18 @@ impl Wiring<'_> {
         let retention = Retention { ingest: ingest.clone(), answers, tasks };
         self.parts.start("retention", retention.run(shutdown.clone()));
         desk
+    }
+
+    /// Starts what calls receivers of callers.
+    fn start_delivery(&self, ingest: &Ingest, heralds: &Heralds) -> anyhow::Result<()> {
+        let rules = AddressRules::new(self.config.webhooks.allow_private.clone());
+        let names = Arc::new(SystemNames::new());
+        let messenger = Messenger::new(rules, names, Deadlines::STANDARD)
+            .context("could not set up the HTTP client for callbacks")?;
+        let (store, called_back) = (self.store.clone(), Arc::clone(&heralds.called_back));
+        let deliverer = Deliverer::new(store, ingest.clone(), messenger, Rhythm::STANDARD, called_back);
+        self.parts.start("deliverer", deliverer.run(self.shutdown.clone()));
+        Ok(())
     }
 
     fn start_public(

@@ -18,6 +18,7 @@
 //! | `registrar` | keeps our pingback URL registered |
 //! | `reconciler` | asks for answers that did not come, ends tasks whose time is over |
 //! | `reporter` | sends what callers think of their answers |
+//! | `delivery` | tells receivers of callers how their tasks ended |
 //! | `retention` | forgets what is old |
 //! | [`sandbox`] | the emulated provider |
 //! | [`app`] | builds all of it, runs it, ends it |
@@ -28,6 +29,7 @@ pub mod app;
 pub mod cli;
 mod client;
 pub mod config;
+mod delivery;
 mod dispatcher;
 mod http;
 mod ingest;

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registrar", &["model", "store", "provider", "account"]),
     ("reconciler", &["model", "store", "provider", "ingest", "account"]),
     ("reporter", &["model", "store", "provider", "ingest", "account"]),
+    ("delivery", &["model", "store", "ingest"]),
     ("retention", &["model", "store", "ingest"]),
     ("http", &["model", "store", "waiters", "provider", "ingest", "account", "reporter"]),
     (
@@ -30,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "account",
             "config",
+            "delivery",
             "dispatcher",
             "http",
             "ingest",
@@ -53,10 +55,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["http", "sandbox"]),
     ("hyper", &["http", "sandbox"]),
     ("sqlx", &["store"]),
-    ("rustls", &["tls", "http", "app", "sandbox", "client", "provider"]),
+    ("rustls", &["tls", "http", "app", "sandbox", "client", "provider", "delivery"]),
     ("tokio_rustls", &["http"]),
     ("rcgen", &["tls"]),
-    ("reqwest", &["provider", "client", "sandbox"]),
+    ("reqwest", &["provider", "client", "delivery", "sandbox"]),
     ("clap", &["cli"]),
     ("prometheus_client", &["http"]),
     ("anyhow", &["app", "cli", "client", "telemetry"]),

@@ -3,7 +3,7 @@
 
 use super::batch::Asked;
 use super::{Reported, UrlAdded, WriteError};
-use crate::model::{Backoff, CallerUrl, Report, TaskId, Timestamp, TokenId, Verdict};
+use crate::model::{Backoff, CallerUrl, Delivery, Report, TaskId, Timestamp, TokenId, Verdict};
 use crate::store::{AccountId, StoreError, WriteTx};
 
 /// URLs that one caller may have registered.
@@ -29,6 +29,8 @@ pub(super) enum Chore {
     Backoff(Asked<Backoff, ()>),
     Report(Asked<NewReport, Reported>),
     ReportEnded(Asked<Report, ()>),
+    /// A delivery was tried.
+    Delivery(Asked<Delivery, ()>),
     /// Has every submitted task asked for soon; how many.
     AskForAll(Asked<(), u64>),
     Remember(Asked<(&'static str, String), ()>),
@@ -65,6 +67,7 @@ impl Chore {
             Self::Backoff(asked) => asked.answer = Some(tx.store_backoff(account, &asked.question).await?),
             Self::Report(asked) => asked.answer = Some(report(tx, asked.question, now).await?),
             Self::ReportEnded(asked) => asked.answer = Some(tx.store_report(&asked.question).await?),
+            Self::Delivery(asked) => asked.answer = Some(tx.store_delivery(&asked.question).await?),
             Self::AskForAll(asked) => asked.answer = Some(tx.ask_for_all(now).await?),
             Self::Remember(asked) => {
                 let (name, value) = &asked.question;
@@ -100,6 +103,7 @@ impl Chore {
             Self::Backoff(asked) => asked.finish(failure),
             Self::Report(asked) => asked.finish(failure),
             Self::ReportEnded(asked) => asked.finish(failure),
+            Self::Delivery(asked) => asked.finish(failure),
             Self::AskForAll(asked) => asked.finish(failure),
             Self::Remember(asked) => asked.finish(failure),
             Self::AddedUrl(asked) => asked.finish(failure),

@@ -22,7 +22,7 @@ pub(crate) use self::words::{
     Cancelled, Claim, Claimed, Fetched, Receipt, Received, Reported, Submit, Submitted, UrlAdded, WriteError,
 };
 use crate::model::{
-    Backoff, CallerUrl, Report, Sent, SolveTimes, Status, Task, TaskId, TokenId, Verdict, Via,
+    Backoff, CallerUrl, Delivery, Report, Sent, SolveTimes, Status, Task, TaskId, TokenId, Verdict, Via,
 };
 use crate::store::{AccountId, Retired, RetirementPlan, Store};
 use crate::waiters::Waiters;
@@ -121,6 +121,11 @@ impl Ingest {
         self.ask_chore(Chore::ReportEnded, report).await
     }
 
+    /// Stores what became of a delivery.
+    pub(crate) async fn delivery_tried(&self, delivery: Delivery) -> Result<(), WriteError> {
+        self.ask_chore(Chore::Delivery, delivery).await
+    }
+
     /// Has every submitted task asked for soon, because no pingbacks come any more; how many.
     pub(crate) async fn ask_for_all(&self) -> Result<u64, WriteError> {
         self.ask_chore(Chore::AskForAll, ()).await
@@ -179,6 +184,8 @@ pub(crate) struct Heralds {
     pub(crate) sent: Arc<Waiters>,
     /// Told when there may be something new to send.
     pub(crate) queued: Arc<Notify>,
+    /// Told when a caller's receiver is to be told something.
+    pub(crate) called_back: Arc<Notify>,
     /// Told how long captchas took.
     pub(crate) solve_times: SharedSolveTimes,
 }
@@ -216,6 +223,10 @@ impl Writer {
         match batch.commit(&self.store, &self.account).await {
             Ok(committed) => {
                 self.note_solve_times(&committed.ended);
+                let is_called_back = |task: &Task| task.has_callback && task.status != Status::Cancelled;
+                if committed.ended.iter().any(is_called_back) {
+                    self.heralds.called_back.notify_one();
+                }
                 for task in committed.ended {
                     self.heralds.waiters.wake(&Arc::new(task));
                 }

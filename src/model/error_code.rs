@@ -102,16 +102,16 @@ impl ErrorCode {
         Self::known(if is_word { text } else { Self::UNSOLVABLE })
     }
 
-    /// Whether the code is one of ours, which nobody in the family knows.
-    #[must_use]
-    pub fn is_own(&self) -> bool {
-        [Self::EXPIRED, Self::UNCONFIRMED].contains(&self.as_str())
-    }
-
     /// The code as the provider writes it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The code for those who know only the provider's: our own become `ERROR_CAPTCHA_UNSOLVABLE`.
+    #[must_use]
+    pub fn as_provider_code(&self) -> &str {
+        if [Self::EXPIRED, Self::UNCONFIRMED].contains(&self.as_str()) { Self::UNSOLVABLE } else { &self.0 }
     }
 
     /// What to do about it. An unknown code fails the task; an unknown suspension is waited out.

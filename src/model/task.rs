@@ -349,6 +349,17 @@ impl Task {
         }
     }
 
+    /// What its caller's receiver is told as `code`: the answer, or an error code as the provider has them.
+    /// `None` while there is none, or when the answer was erased.
+    #[must_use]
+    pub fn callback_code(&self) -> Option<&str> {
+        match self.status {
+            Status::Solved => self.answer.as_deref(),
+            Status::Failed | Status::Expired => self.error.as_ref().map(ErrorCode::as_provider_code),
+            _ => None,
+        }
+    }
+
     /// How long a task waits that was turned away: twice as long each time. What the provider asks
     /// of everybody ends earlier, so a task that is always turned away does not hold up the others.
     fn wait_after(&self, wait: Duration) -> Duration {

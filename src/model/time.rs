@@ -28,6 +28,13 @@ impl Timestamp {
         self.0
     }
 
+    /// The time that an HTTP header names, as in `Sun, 06 Nov 1994 08:49:37 GMT`; `None` for another form.
+    #[must_use]
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let time = jiff::fmt::rfc2822::parse(text).ok()?;
+        Some(Self(time.timestamp().as_microsecond()))
+    }
+
     /// How long after `earlier` this is; zero if the clock stepped back between the two.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -69,6 +76,13 @@ mod tests {
     fn it_shows_as_rfc_3339_with_milliseconds() {
         assert_eq!(Timestamp::from_micros(1_700_000_000_123_999).to_string(), "2023-11-14T22:13:20.123Z");
         assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn the_date_of_an_http_header_is_read() {
+        let time = Timestamp::from_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(time.to_string(), "1994-11-06T08:49:37.000Z");
+        assert_eq!(Timestamp::from_http_date("tomorrow"), None);
     }
 
     #[test]

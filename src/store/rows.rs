@@ -95,7 +95,7 @@ pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, s
     row.try_get(column).map(Timestamp::from_micros)
 }
 
-fn time_if_any(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, sqlx::Error> {
+pub(super) fn time_if_any(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, sqlx::Error> {
     Ok(optional::<i64>(row, column)?.map(Timestamp::from_micros))
 }
 

@@ -196,8 +196,8 @@ fn identify(
 
 /// Why a task ended without an answer, in the family's words: SDKs do not know ours.
 fn task_error(task: &Task) -> ErrorCode {
-    let unsolvable = || ErrorCode::known(ErrorCode::UNSOLVABLE);
-    task.error.clone().filter(|code| !code.is_own()).unwrap_or_else(unsolvable)
+    let code = task.error.as_ref().map_or(ErrorCode::UNSOLVABLE, ErrorCode::as_provider_code);
+    ErrorCode::known(code)
 }
 
 /// What a browser asks before it sends JSON from a page. Whether the page may read the reply is

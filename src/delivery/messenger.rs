@@ -1,0 +1,126 @@
+//! One request to a receiver, and what its reply means.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::Resolve;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, Response};
+use tokio::time::timeout;
+
+use super::resolver::Guard;
+use crate::model::{AddressRules, Attempt, CallerUrl, ForbiddenAddress, Timestamp};
+
+/// How much of a reply is read. Nothing in it matters; but to a receiver that still writes, a connection
+/// that closes looks like a failure of ours.
+const MAX_REPLY_BYTES: usize = 64 * 1024;
+/// How long that is read.
+const REPLY_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a request may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    /// To find the addresses, connect, and agree on encryption.
+    pub(crate) connect: Duration,
+    /// In all.
+    pub(crate) whole: Duration,
+}
+
+impl Deadlines {
+    pub(crate) const STANDARD: Self =
+        Self { connect: Duration::from_secs(5), whole: Duration::from_secs(15) };
+}
+
+/// Calls receivers, where the rules allow it.
+pub(crate) struct Messenger {
+    http: Client,
+    rules: AddressRules,
+}
+
+impl Messenger {
+    /// A client that asks `names` for addresses, goes through no proxy, and follows no redirect: either
+    /// would lead past the rules. Every request has a connection of its own, to an address judged for it.
+    pub(crate) fn new(
+        rules: AddressRules,
+        names: Arc<dyn Resolve>,
+        deadlines: Deadlines,
+    ) -> Result<Self, reqwest::Error> {
+        let http = Client::builder()
+            .dns_resolver(Guard { rules: rules.clone(), names })
+            .connect_timeout(deadlines.connect)
+            .timeout(deadlines.whole)
+            .pool_max_idle_per_host(0)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .user_agent(concat!("pingbox/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { http, rules })
+    }
+
+    /// POSTs a form; what came of it.
+    pub(crate) async fn post(&self, url: &CallerUrl, form: String) -> Attempt {
+        // The client asks for the addresses of names only: an address in the URL it would just call.
+        if let Err(forbidden) = self.rules.judge_url(url) {
+            return refused(&forbidden);
+        }
+        let request = self.http.post(url.expose().clone());
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        match request.send().await {
+            Ok(response) => {
+                let attempt = Attempt::Replied {
+                    status: response.status().as_u16(),
+                    pause: pause(&response, Timestamp::now()),
+                };
+                // What the status says holds, however the rest ends.
+                drop(timeout(REPLY_DEADLINE, read_a_little(response)).await);
+                attempt
+            }
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+fn refused(forbidden: &ForbiddenAddress) -> Attempt {
+    Attempt::Failed(format!("the receiver has {forbidden}"))
+}
+
+async fn read_a_little(mut response: Response) {
+    let mut left = MAX_REPLY_BYTES;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        match left.checked_sub(chunk.len()) {
+            Some(rest) if rest > 0 => left = rest,
+            _ => return,
+        }
+    }
+}
+
+/// The pause that a reply asks for: seconds, or a date.
+fn pause(response: &Response, now: Timestamp) -> Option<Duration> {
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(Timestamp::from_http_date(text)?.since(now)),
+    }
+}
+
+/// In words that hold nothing of the URL but, with encryption, its host.
+fn failed(error: &reqwest::Error) -> Attempt {
+    let causes = || std::iter::successors(error.source(), |error| (*error).source());
+    if let Some(forbidden) = causes().find_map(|cause| cause.downcast_ref::<ForbiddenAddress>()) {
+        return refused(forbidden);
+    }
+    let what = match error {
+        error if error.is_timeout() && error.is_connect() => return failure("no connection in time", None),
+        error if error.is_timeout() => return failure("no reply in time", None),
+        error if error.is_builder() => "the URL cannot be called",
+        error if error.is_connect() => "no connection",
+        _ => "no reply",
+    };
+    failure(what, causes().last())
+}
+
+fn failure(what: &str, cause: Option<&(dyn Error + 'static)>) -> Attempt {
+    Attempt::Failed(cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}")))
+}

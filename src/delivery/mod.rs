@@ -1,0 +1,245 @@
+//! Tells receivers of callers how their tasks ended, again and again until they have heard it.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `mod.rs` | what is tried when: so many at a time, so many for one receiver |
+//! | `messenger.rs` | one request: what is sent, its limits, what its reply means |
+//! | `resolver.rs` | the addresses of a name, all of which must be allowed |
+
+mod messenger;
+mod resolver;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+pub(crate) use self::messenger::{Deadlines, Messenger};
+pub(crate) use self::resolver::SystemNames;
+use crate::ingest::Ingest;
+use crate::model::{Attempt, CallerUrl, Delivery, DeliveryStatus, Retries, Task, TaskId, Timestamp};
+use crate::store::{Due, DueFilter, Store, StoreError};
+
+/// Requests under way at a time. More wait in the database.
+const MAX_IN_FLIGHT: usize = 32;
+/// Requests under way to one receiver, so that one that hangs leaves room for others.
+const MAX_PER_RECEIVER: u32 = 4;
+/// Deliveries that one look finds: what is under way is among them.
+const LOOK: u32 = 64;
+/// Pause before what became of a request, and could not be stored, is stored again.
+const RECORD_PAUSE: Duration = Duration::from_millis(500);
+
+/// Delivers what is due. Nothing is claimed on disk: one process has the database, and knows what it has
+/// under way. So a message is repeated when the process ends between its delivery and the note of it.
+pub(crate) struct Deliverer {
+    work: Arc<Work>,
+    /// The writer says that there is something new.
+    called_back: Arc<Notify>,
+    under_way: UnderWay,
+}
+
+/// When things are done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rhythm {
+    pub(crate) retries: Retries,
+    /// How often there is a look for what is due, besides when the writer says so.
+    pub(crate) look_interval: Duration,
+    /// How long requests under way may take to end at shutdown. What does not is tried again after the
+    /// start.
+    pub(crate) grace: Duration,
+}
+
+impl Rhythm {
+    pub(crate) const STANDARD: Self = Self {
+        retries: Retries::STANDARD,
+        look_interval: Duration::from_secs(2),
+        grace: Duration::from_secs(5),
+    };
+}
+
+/// What an attempt is made with.
+struct Work {
+    store: Store,
+    ingest: Ingest,
+    messenger: Messenger,
+    rhythm: Rhythm,
+}
+
+/// What is being tried.
+#[derive(Default)]
+struct UnderWay {
+    ids: HashSet<i64>,
+    by_receiver: HashMap<String, u32>,
+}
+
+impl UnderWay {
+    /// Whether there is room for this one, and it is not under way yet. If so, it is now.
+    fn take(&mut self, delivery: &Delivery) -> bool {
+        let is_full = self.ids.len() >= MAX_IN_FLIGHT
+            || self.by_receiver.get(&delivery.receiver).is_some_and(|count| *count >= MAX_PER_RECEIVER);
+        if is_full || !self.ids.insert(delivery.id) {
+            return false;
+        }
+        *self.by_receiver.entry(delivery.receiver.clone()).or_default() += 1;
+        true
+    }
+
+    fn release(&mut self, ended: &Ended) {
+        self.ids.remove(&ended.id);
+        if let Some(count) = self.by_receiver.get_mut(&ended.receiver) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_receiver.remove(&ended.receiver);
+            }
+        }
+    }
+
+    fn full_receivers(&self) -> Vec<&str> {
+        let full = self.by_receiver.iter().filter(|(_, count)| **count >= MAX_PER_RECEIVER);
+        full.map(|(receiver, _)| receiver.as_str()).collect()
+    }
+}
+
+/// An attempt that has ended.
+struct Ended {
+    id: i64,
+    receiver: String,
+}
+
+impl Deliverer {
+    pub(crate) fn new(
+        store: Store,
+        ingest: Ingest,
+        messenger: Messenger,
+        rhythm: Rhythm,
+        called_back: Arc<Notify>,
+    ) -> Self {
+        let work = Arc::new(Work { store, ingest, messenger, rhythm });
+        Self { work, called_back, under_way: UnderWay::default() }
+    }
+
+    /// Delivers until `shutdown`; requests under way have a little time to end then.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut attempts = JoinSet::new();
+        while !shutdown.is_cancelled() {
+            if let Err(error) = self.start_due(&mut attempts).await {
+                warn!(%error, "Could not look for callbacks to deliver: {error}");
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.called_back.notified() => {}
+                Some(ended) = attempts.join_next() => self.ended(ended),
+                () = sleep(self.work.rhythm.look_interval) => {}
+            }
+            while let Some(ended) = attempts.try_join_next() {
+                self.ended(ended);
+            }
+        }
+        let grace = self.work.rhythm.grace;
+        let ending = async {
+            while let Some(ended) = attempts.join_next().await {
+                self.ended(ended);
+            }
+        };
+        if timeout(grace, ending).await.is_err() {
+            info!(
+                deliveries = attempts.len(),
+                "Some callbacks were not delivered in time: they are tried again after the start"
+            );
+            attempts.shutdown().await;
+        }
+    }
+
+    /// Starts what is due, as far as there is room.
+    async fn start_due(&mut self, attempts: &mut JoinSet<Ended>) -> Result<(), StoreError> {
+        if attempts.len() >= MAX_IN_FLIGHT {
+            return Ok(());
+        }
+        let full = self.under_way.full_receivers();
+        // Of one receiver as many as may be under way: those that are may be the first.
+        let filter = DueFilter { without: &full, per_receiver: MAX_PER_RECEIVER, limit: LOOK };
+        let mut due = self.work.store.due_deliveries(filter, Timestamp::now()).await?;
+        due.retain(|due| !self.under_way.ids.contains(&due.delivery.id));
+        if due.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<TaskId> = due.iter().map(|due| due.delivery.task).collect();
+        let tasks = self.work.store.tasks_to_tell(&ids).await?;
+        let tasks: HashMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
+        for due in due {
+            if self.under_way.take(&due.delivery) {
+                let message = message(&due, tasks.get(&due.delivery.task));
+                attempts.spawn(Arc::clone(&self.work).attempt(due.delivery, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, ended: Result<Ended, JoinError>) {
+        match ended {
+            Ok(ended) => self.under_way.release(&ended),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => warn!(%error, "The delivery of a callback broke off: {error}"),
+        }
+    }
+}
+
+/// Where a message goes, and what it says; or why there can be none.
+fn message(due: &Due, task: Option<&Task>) -> Result<(CallerUrl, String), &'static str> {
+    let url = CallerUrl::parse(&due.url).map_err(|_| "its URL cannot be called")?;
+    let task = task.ok_or("its task is gone")?;
+    let code = task.callback_code().ok_or("the answer was erased before it could be delivered")?;
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("id", &task.id.to_string()).append_pair("code", code);
+    Ok((url, form.finish()))
+}
+
+impl Work {
+    /// Tries once, and stores what became of it.
+    async fn attempt(
+        self: Arc<Self>,
+        mut delivery: Delivery,
+        message: Result<(CallerUrl, String), &'static str>,
+    ) -> Ended {
+        let attempt = match message {
+            Ok((url, form)) => self.messenger.post(&url, form).await,
+            Err(why) => Attempt::Hopeless(why),
+        };
+        delivery.attempted(&attempt, &self.rhythm.retries, random(), Timestamp::now());
+        report(&delivery);
+        // Not stored, it would be sent again at once: better it takes up room until it is.
+        while let Err(error) = self.ingest.delivery_tried(delivery.clone()).await {
+            warn!(task.id = %delivery.task, %error, "Could not store what became of a callback: {error}");
+            sleep(RECORD_PAUSE).await;
+        }
+        Ended { id: delivery.id, receiver: delivery.receiver }
+    }
+}
+
+/// Any number, to spread retries with.
+fn random() -> u32 {
+    // Without randomness they are not spread, and that is all.
+    getrandom::u32().unwrap_or_default()
+}
+
+fn report(delivery: &Delivery) {
+    let Delivery { task, receiver, attempts, .. } = delivery;
+    let error = delivery.last_error.as_deref().unwrap_or_default();
+    match delivery.status {
+        DeliveryStatus::Delivered => debug!(task.id = %task, receiver, attempts, "Delivered a callback"),
+        DeliveryStatus::Waiting => {
+            info!(task.id = %task, receiver, attempts, "A callback is tried again later: {error}");
+        }
+        DeliveryStatus::Dead => {
+            warn!(task.id = %task, receiver, attempts, "Gave up on a callback: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

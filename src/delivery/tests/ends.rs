@@ -1,0 +1,140 @@
+//! Every way in which a task ends, and what is told of it.
+
+use std::collections::BTreeSet;
+
+use super::receiver::{OK, Receiver};
+use super::service::{Service, Setup, delivered, pingback};
+use super::*;
+use crate::ingest::{Cancelled, Fetched};
+use crate::model::{ErrorCode, Sent};
+use crate::store::{Retired, RetirementPlan};
+
+fn refused(code: &str) -> Sent {
+    Sent::Refused(ErrorCode::known(code))
+}
+
+fn unanswered() -> Sent {
+    Sent::Unanswered { reason: "no reply".to_owned() }
+}
+
+async fn abandon(service: &Service) {
+    let mut writing = service.store.writing().await;
+    let mut tx = writing.begin().await.unwrap();
+    tx.abandon_open_tasks(Timestamp::now()).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// Ends tasks in every way there is; what is to be told.
+async fn end_in_every_way(service: &Service, url: &str) -> BTreeSet<String> {
+    let mut told = BTreeSet::new();
+    let mut tell = |id: TaskId, code: &str| told.insert(format!("id={id}&code={code}"));
+
+    tell(service.solved(url, "Friday").await, "Friday");
+
+    let (id, captcha_id) = service.taken(url).await;
+    service.pingback(&captcha_id, "ERROR_BAD_DUPLICATES").await;
+    // What comes later is evidence, and is told nobody.
+    service.pingback(&captcha_id, "too late").await;
+    tell(id, "ERROR_BAD_DUPLICATES");
+
+    let (id, captcha_id) = service.taken(url).await;
+    service.ingest.fetched(vec![(id, Fetched::Word(pingback(&captcha_id, "asked")))]).await.unwrap();
+    tell(id, "asked");
+
+    // Its pingback overtakes the reply of in.php.
+    let id = service.sending(url).await;
+    let captcha_id = "79999999999".parse().unwrap();
+    service.pingback(&captcha_id, "early").await;
+    service.accept(id, &captcha_id).await;
+    tell(id, "early");
+
+    let id = service.sending(url).await;
+    service.ingest.record_sent(id, refused("ERROR_PAGEURL")).await.unwrap();
+    tell(id, "ERROR_PAGEURL");
+
+    let id = service.sending(url).await;
+    service.ingest.record_sent(id, unanswered()).await.unwrap();
+    service.store.execute("UPDATE task SET due_at = 0 WHERE status = 'unconfirmed'").await;
+    service.ingest.sweep(false).await.unwrap();
+    tell(id, "ERROR_CAPTCHA_UNSOLVABLE");
+
+    let id = service.submit(Some(url)).await;
+    service.store.execute("UPDATE task SET expires_at = 0 WHERE status = 'queued'").await;
+    service.ingest.sweep(true).await.unwrap();
+    tell(id, "ERROR_CAPTCHA_UNSOLVABLE");
+
+    let (id, _) = service.taken(url).await;
+    abandon(service).await;
+    tell(id, "ERROR_CAPTCHA_UNSOLVABLE");
+    told
+}
+
+#[tokio::test]
+async fn every_end_of_a_task_is_told_once() {
+    let receiver = Receiver::start(&[OK]).await;
+    let mut service = Service::open().await;
+    service.deliver(Setup::default());
+    let told = end_in_every_way(&service, &receiver.url()).await;
+    service.called_back.notify_one();
+    service.until(|all| all.len() == told.len() && delivered(all)).await;
+    let bodies = receiver.bodies();
+    assert_eq!(bodies.len(), told.len());
+    assert_eq!(bodies.into_iter().collect::<BTreeSet<_>>(), told);
+}
+
+#[tokio::test]
+async fn what_ended_before_a_restart_is_told_after_it() {
+    let receiver = Receiver::start(&[OK]).await;
+    let service = Service::open().await;
+    let told = end_in_every_way(&service, &receiver.url()).await;
+    let mut service = service.restart().await;
+    service.deliver(Setup::default());
+    service.until(|all| all.len() == told.len() && delivered(all)).await;
+    assert_eq!(receiver.bodies().into_iter().collect::<BTreeSet<_>>(), told);
+}
+
+#[tokio::test]
+async fn a_cancelled_task_and_one_without_a_url_are_told_nobody() {
+    let receiver = Receiver::start(&[OK]).await;
+    let service = Service::open().await;
+    let id = service.submit(Some(&receiver.url())).await;
+    assert!(matches!(service.ingest.cancel(id, None).await, Ok(Cancelled::Done(_))));
+    service.submit(None).await;
+    abandon(&service).await;
+    assert_eq!(service.store.deliveries().await, []);
+}
+
+fn everything_is_old(answers: bool, tasks: bool) -> RetirementPlan {
+    let (past, future) = (Timestamp::from_micros(0), Timestamp::now().after(Duration::from_secs(60)));
+    let before = |is_old| if is_old { future } else { past };
+    RetirementPlan {
+        answers_before: before(answers),
+        tasks_before: before(tasks),
+        keys_before: past,
+        limit: 100,
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_was_erased_is_not_told_as_an_empty_one() {
+    let receiver = Receiver::start(&[OK]).await;
+    let mut service = Service::open().await;
+    service.solved(&receiver.url(), "Friday").await;
+    service.ingest.retire(everything_is_old(true, false)).await.unwrap();
+    service.deliver(Setup::default());
+    let all = service.until(|all| all[0].status != DeliveryStatus::Waiting).await;
+    assert_eq!((all[0].status, all[0].attempts), (DeliveryStatus::Dead, 1));
+    assert_eq!(all[0].last_error.as_deref(), Some("the answer was erased before it could be delivered"));
+    assert_eq!(receiver.seen(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_delivery_goes_with_its_task() {
+    let service = Service::open().await;
+    service.solved("http://example.com/", "Friday").await;
+    service.ingest.retire(everything_is_old(true, false)).await.unwrap();
+    assert_eq!(service.store.deliveries().await.len(), 1);
+    let retired = service.ingest.retire(everything_is_old(true, true)).await.unwrap();
+    assert_eq!(retired, Retired { tasks: 1, ..Retired::default() });
+    assert_eq!(service.store.deliveries().await, []);
+}

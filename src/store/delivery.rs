@@ -1,0 +1,153 @@
+//! Messages to receivers of callers, until they are delivered or given up on.
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::rows::{self, parsed, task_columns, task_id, time, time_if_any};
+use super::write::json;
+use super::{Store, StoreError, WriteTx};
+use crate::model::{Delivery, Task, TaskId, Timestamp};
+
+/// A delivery, and the URL as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Due {
+    pub(crate) delivery: Delivery,
+    pub(crate) url: String,
+}
+
+/// What may be tried next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DueFilter<'a> {
+    /// Receivers that get no more at the moment.
+    pub(crate) without: &'a [&'a str],
+    /// At most this many for one receiver, however many others wait for it.
+    pub(crate) per_receiver: u32,
+    /// At most this many in all.
+    pub(crate) limit: u32,
+}
+
+/// The columns that [`due`] reads.
+macro_rules! delivery_columns {
+    () => {
+        "delivery.id, task_id, url, receiver, status, attempts, last_status, last_error, due_at, ended_at"
+    };
+}
+
+/// Goes through the receivers by the index, and reads only a few rows of each.
+macro_rules! due_sql {
+    () => {
+        concat!(
+            "WITH RECURSIVE target (host) AS (
+                SELECT MIN(receiver) FROM delivery WHERE status = 'waiting'
+                UNION ALL
+                SELECT (SELECT MIN(receiver) FROM delivery WHERE status = 'waiting' AND receiver > host)
+                FROM target WHERE host IS NOT NULL)
+            SELECT ",
+            delivery_columns!(),
+            " FROM target JOIN delivery ON delivery.id IN (
+                SELECT id FROM delivery WHERE status = 'waiting' AND receiver = host AND due_at <= $1
+                ORDER BY due_at LIMIT $2)
+            WHERE host NOT IN (SELECT value FROM json_each($3)) ORDER BY due_at LIMIT $4"
+        )
+    };
+}
+
+fn due(row: &SqliteRow) -> Result<Due, sqlx::Error> {
+    let delivery = Delivery {
+        id: row.try_get("id")?,
+        task: task_id(row, "task_id")?,
+        receiver: row.try_get("receiver")?,
+        status: parsed(row, "status")?,
+        attempts: row.try_get("attempts")?,
+        last_status: row.try_get("last_status")?,
+        last_error: row.try_get("last_error")?,
+        due_at: time(row, "due_at")?,
+        ended_at: time_if_any(row, "ended_at")?,
+    };
+    Ok(Due { delivery, url: row.try_get("url")? })
+}
+
+impl Store {
+    /// Deliveries that are due, those due longest first. A receiver with many of them does not hide the
+    /// others.
+    pub(crate) async fn due_deliveries(
+        &self,
+        filter: DueFilter<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<Due>, StoreError> {
+        const SQL: &str = due_sql!();
+        let rows = sqlx::query(SQL)
+            .bind(now.as_micros())
+            .bind(filter.per_receiver)
+            .bind(json(filter.without.iter()))
+            .bind(filter.limit)
+            .fetch_all(&self.own_reader)
+            .await?;
+        Ok(rows.iter().map(due).collect::<Result<_, _>>()?)
+    }
+
+    /// The tasks that deliveries tell of, in no order.
+    pub(crate) async fn tasks_to_tell(&self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+        const SQL: &str =
+            concat!("SELECT ", task_columns!(), " FROM task WHERE id IN (SELECT value FROM json_each($1))");
+        let keys = json(ids.iter().map(|id| id.number()));
+        let found = sqlx::query(SQL).bind(keys).fetch_all(&self.own_reader).await?;
+        Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
+    }
+}
+
+impl WriteTx<'_> {
+    /// Stores what became of a delivery.
+    pub(crate) async fn store_delivery(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE delivery SET status = $2, attempts = $3, last_status = $4, last_error = $5,
+                due_at = $6, ended_at = $7
+            WHERE id = $1";
+        sqlx::query(SQL)
+            .bind(delivery.id)
+            .bind(delivery.status.as_str())
+            .bind(delivery.attempts)
+            .bind(delivery.last_status)
+            .bind(delivery.last_error.as_deref())
+            .bind(delivery.due_at.as_micros())
+            .bind(delivery.ended_at.map(Timestamp::as_micros))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Every delivery, oldest first.
+    pub(crate) async fn deliveries(&self) -> Vec<Delivery> {
+        const SQL: &str = concat!("SELECT ", delivery_columns!(), " FROM delivery ORDER BY id");
+        let rows = sqlx::query(SQL).fetch_all(&self.reader).await.unwrap();
+        rows.iter().map(|row| due(row).unwrap().delivery).collect()
+    }
+
+    /// Changes the database as time would.
+    pub(crate) async fn execute(&self, sql: &'static str) {
+        let mut writing = self.writing().await;
+        sqlx::query(sql).execute(writing.each_alone().unwrap().connection()).await.unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_due_is_found_by_the_index() {
+        const PLAN: &str = concat!("EXPLAIN QUERY PLAN ", due_sql!());
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
+        let rows = sqlx::query(PLAN).bind(0).bind(4).bind("[]").bind(64).fetch_all(&store.own_reader).await;
+        let steps: Vec<String> = rows.unwrap().iter().map(|row| row.get("detail")).collect();
+        let of_table = |step: &&String| step.contains("delivery");
+        assert!(steps.iter().filter(of_table).count() >= 3, "{steps:#?}");
+        let is_by_index = |step: &String| {
+            step.contains("SEARCH") && (step.contains("INDEX delivery_due") || step.contains("PRIMARY KEY"))
+        };
+        assert!(steps.iter().filter(of_table).all(is_by_index), "{steps:#?}");
+    }
+}
