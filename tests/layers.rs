@@ -55,7 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["http", "sandbox"]),
     ("hyper", &["http", "sandbox"]),
     ("sqlx", &["store"]),
-    ("rustls", &["tls", "http", "app", "sandbox", "client", "provider", "delivery"]),
+    ("rustls", &["tls", "http", "app", "sandbox", "client", "provider", "delivery", "account"]),
     ("tokio_rustls", &["http"]),
     ("rcgen", &["tls"]),
     ("reqwest", &["provider", "client", "delivery", "sandbox"]),
