@@ -1,7 +1,17 @@
 //! Callers' own pingback URLs: kept here, and out of what the provider gets.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
 use super::Scripts;
-use crate::harness::{TestApp, never_solved};
+use crate::harness::{PATIENCE, TestApp, never_solved};
+use crate::process::serve;
 
 async fn loopback_allowed() -> (TestApp, Scripts) {
     let app = TestApp::with(never_solved(), &[("PINGBOX_WEBHOOKS__ALLOW_PRIVATE", "127.0.0.1/32")]).await;
@@ -69,4 +79,73 @@ async fn the_provider_is_given_our_url_in_place_of_the_callers() {
     for submission in app.submissions() {
         assert_eq!(submission["parameters"]["pingback"], app.pingback_url());
     }
+}
+
+/// A receiver on loopback; what it was sent, and where.
+struct Receiver {
+    url: String,
+    sent: mpsc::Receiver<(String, BTreeMap<String, String>)>,
+}
+
+impl Receiver {
+    /// One that answers with these statuses, and then with 200.
+    async fn spawn(statuses: &[u16]) -> Self {
+        let (sender, sent) = mpsc::channel(100);
+        let statuses = Arc::new(Mutex::new(statuses.iter().copied().collect::<VecDeque<_>>()));
+        let handle = move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| async move {
+            assert_eq!(method, Method::POST);
+            assert_eq!(headers["content-type"], "application/x-www-form-urlencoded");
+            let form = form_urlencoded::parse(&body).into_owned().collect();
+            sender.send((uri.to_string(), form)).await.unwrap();
+            let status = statuses.lock().unwrap().pop_front().unwrap_or(200);
+            StatusCode::from_u16(status).unwrap()
+        };
+        Self { url: serve(Router::new().fallback(handle)).await, sent }
+    }
+
+    async fn next(&mut self) -> (String, BTreeMap<String, String>) {
+        timeout(PATIENCE, self.sent.recv()).await.expect("it is called").unwrap()
+    }
+}
+
+fn word(id: &str, code: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("id".to_owned(), id.to_owned()), ("code".to_owned(), code.to_owned())])
+}
+
+#[tokio::test]
+async fn the_caller_is_told_at_its_own_url_by_the_id_that_it_was_given() {
+    let (app, scripts) = loopback_allowed().await;
+    let mut receiver = Receiver::spawn(&[]).await;
+    for answer in ["Friday", "40|200|-120", "a+b &c=d é", "ERROR_BAD_DUPLICATES"] {
+        let url = format!("{}/hook?secret=1", receiver.url);
+        let reply = scripts.submit(&[("textcaptcha", answer), ("pingback", &url)]).await;
+        let id = reply.strip_prefix("OK|").unwrap();
+        let task = app.until(id, |task| task["captcha_id"].is_string()).await;
+        app.pingback(task["captcha_id"].as_str().unwrap(), answer).await;
+        assert_eq!(receiver.next().await, ("/hook?secret=1".to_owned(), word(id, answer)));
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_is_called_again() {
+    let (app, scripts) = loopback_allowed().await;
+    let mut receiver = Receiver::spawn(&[500]).await;
+    let reply = scripts.submit(&[("textcaptcha", "2 + 2?"), ("pingback", &receiver.url)]).await;
+    let id = reply.strip_prefix("OK|").unwrap();
+    let task = app.until(id, |task| task["captcha_id"].is_string()).await;
+    app.pingback(task["captcha_id"].as_str().unwrap(), "4").await;
+    for _ in 0..2 {
+        assert_eq!(receiver.next().await.1, word(id, "4"));
+    }
+}
+
+#[tokio::test]
+async fn a_captcha_that_nobody_solves_in_time_is_told_as_unsolvable() {
+    let (app, scripts) = loopback_allowed().await;
+    let mut receiver = Receiver::spawn(&[]).await;
+    let reply = scripts.submit(&[("textcaptcha", "2 + 2?"), ("pingback", &receiver.url)]).await;
+    let id = reply.strip_prefix("OK|").unwrap();
+    app.until(id, |task| task["captcha_id"].is_string()).await;
+    app.connect_and("UPDATE task SET expires_at = 1, due_at = NULL").await;
+    assert_eq!(receiver.next().await.1, word(id, "ERROR_CAPTCHA_UNSOLVABLE"));
 }
