@@ -45,7 +45,7 @@ function testRest ({ Solver, APIError }, solver) {
   })
 
   test('a slow captcha is waited for', async () => {
-    const { data } = await provider.withKnobs({ delay_ms: 6000, delay_spread_ms: 0 }, () =>
+    const { data } = await provider.withKnobs({ delay_ms: 5000, delay_spread_ms: 0 }, () =>
       solver.recaptcha({ googlekey: SITE_KEY, pageurl: page('slow') }))
     await assertSolved(recaptchaSent('slow'), data)
   })

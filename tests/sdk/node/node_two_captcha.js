@@ -36,7 +36,7 @@ solveAll([
 const fails = (sentence, solve) => assert.rejects(solve, { message: sentence })
 
 test('a slow captcha is waited for', async () => {
-  const answer = await provider.withKnobs({ delay_ms: 6000, delay_spread_ms: 0 }, recaptcha('slow'))
+  const answer = await provider.withKnobs({ delay_ms: 5000, delay_spread_ms: 0 }, recaptcha('slow'))
   await assertSolved(recaptchaSent('slow', '0'), answer)
 })
 

@@ -34,7 +34,7 @@ test('several captchas of a page are solved', async () => {
 })
 
 test('a slow captcha is waited for with overlapping requests', async () => {
-  const answer = await provider.withKnobs({ delay_ms: 9000, delay_spread_ms: 0 }, () => solve(found('slow')))
+  const answer = await provider.withKnobs({ delay_ms: 6000, delay_spread_ms: 0 }, () => solve(found('slow')))
   await assertSolved(sent('slow'), answer)
 })
 

@@ -45,7 +45,7 @@ const fails = (code, solve) => assert.rejects(solve, (error) => {
 })
 
 test('a slow captcha is waited for', async () => {
-  const answer = await provider.withKnobs({ delay_ms: 6000, delay_spread_ms: 0 }, recaptcha('slow'))
+  const answer = await provider.withKnobs({ delay_ms: 5000, delay_spread_ms: 0 }, recaptcha('slow'))
   await assertSolved(recaptchaSent('slow'), answer)
 })
 

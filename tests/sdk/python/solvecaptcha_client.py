@@ -91,17 +91,18 @@ CASES = [
 
 class Rest(sdk.Tests):
     def assert_raises(self, code, call):
-        with self.subTest(code), self.assertRaises(SolveCaptchaError) as raised:
-            call()
-        self.assertEqual(raised.exception.code, code)
+        with self.subTest(code):
+            with self.assertRaises(SolveCaptchaError) as raised:
+                call()
+            self.assertEqual(raised.exception.code, code)
 
     def test_a_slow_captcha_is_waited_for(self):
-        with sdk.provider.knobs(delay_ms=6000, delay_spread_ms=0):
+        with sdk.provider.knobs(delay_ms=5000, delay_spread_ms=0):
             answer = recaptcha('slow')()
         self.assert_solved(recaptcha_sent('slow'), answer)
 
     def test_an_answer_can_be_fetched_after_a_timeout(self):
-        with sdk.provider.knobs(delay_ms=6000, delay_spread_ms=0):
+        with sdk.provider.knobs(delay_ms=5000, delay_spread_ms=0):
             id_ = client.create_task(recaptcha_sent('late'))
             self.assert_raises('TIMEOUT', lambda: client.wait_for_result(id_, timeout=1))
         self.assert_solved(recaptcha_sent('late'), client.wait_for_result(id_))
