@@ -36,12 +36,11 @@ enum Reach {
     Never(&'static str),
 }
 
-/// Where clouds tell a machine its secrets, outside the link-local range: Alibaba, Azure, Oracle; AWS and
-/// Google by IPv6.
-const METADATA: [IpAddr; 6] = [
+/// Where clouds tell a machine its secrets, outside the ranges that are never called: Alibaba, Azure;
+/// AWS and Google by IPv6.
+const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
@@ -153,9 +152,8 @@ fn is_disguise(address: Ipv6Addr) -> bool {
         // NAT64 (RFC 6052), and the simplest form of its local use (RFC 8215). Where else in that range the
         // address lies is known only to the translator, so the rest of it counts as reserved.
         | [0x64, 0xff9b, 0 | 1, 0, 0, 0, ..]
-        // Teredo (RFC 4380), 6to4 (RFC 3056)
-        | [0x2001, 0, ..]
-        | [0x2002, ..] => true,
+        // Teredo (RFC 4380)
+        | [0x2001, 0, ..] => true,
         _ => false,
     }
 }
@@ -165,15 +163,15 @@ fn inside(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     let segments = address.segments();
     let v4 = |at: usize| Ipv4Addr::from((u32::from(segments[at]) << 16) | u32::from(segments[at + 1]));
     let first = match segments {
+        // 6to4 (RFC 3056)
         [0x2002, ..] => Some(v4(1)),
-        // The server, in plain text.
+        // The server of Teredo, in plain text.
         [0x2001, 0, ..] => Some(v4(2)),
         _ => None,
     };
     let last = match segments {
-        // The client, with every bit turned over.
+        // Its client, with every bit turned over.
         [0x2001, 0, ..] => Some(Ipv4Addr::from(!u32::from(v4(6)))),
-        [0x2002, ..] if !is_isatap(segments) => None,
         _ if is_disguise(address) || is_isatap(segments) => Some(v4(6)),
         _ => None,
     };

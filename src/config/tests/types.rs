@@ -67,6 +67,7 @@ fn limits_are_inclusive() {
         ("PINGBOX_RETENTION__TASKS", ["60s", "30d"], ["59s", "99999999999999d"]),
         ("PINGBOX_PROVIDER__SOFT_ID", ["0", "4294967295"], ["4294967296", "-1"]),
         ("PINGBOX_WEBHOOKS__ALLOW_PRIVATE", ["10.0.0.0/8", "fd00::/8"], ["10.0.0.0/7", "169.254.0.0/16"]),
+        ("PINGBOX_WEBHOOKS__ALLOW_PRIVATE", ["100.64.0.0/10", "127.0.0.1"], ["100.0.0.0/8", "::/0"]),
         ("PINGBOX_PINGBACK__REGISTER", ["true", "false"], ["yes", "1"]),
         ("PINGBOX_LOG__FILTER", ["warn", "info,pingbox=debug"], ["loud", "a=b=c"]),
         (
