@@ -23,13 +23,14 @@ pub(crate) use self::messenger::{Deadlines, Messenger};
 pub(crate) use self::resolver::SystemNames;
 use crate::ingest::Ingest;
 use crate::model::{Attempt, CallerUrl, Delivery, DeliveryStatus, Retries, Task, TaskId, Timestamp};
-use crate::store::{Due, DueFilter, Store, StoreError};
+use crate::store::{Due, Store, StoreError};
 
 /// Requests under way at a time. More wait in the database.
 const MAX_IN_FLIGHT: usize = 32;
 /// Requests under way to one receiver, so that one that hangs leaves room for others.
 const MAX_PER_RECEIVER: u32 = 4;
-/// Deliveries that one look finds: what is under way is among them.
+/// Deliveries that one look finds: twice as many as can be under way, because those that are, and others for
+/// the same receivers, may come first.
 const LOOK: u32 = 64;
 /// Pause before what became of a request, and could not be stored, is stored again.
 const RECORD_PAUSE: Duration = Duration::from_millis(500);
@@ -98,11 +99,6 @@ impl UnderWay {
             }
         }
     }
-
-    fn full_receivers(&self) -> Vec<&str> {
-        let full = self.by_receiver.iter().filter(|(_, count)| **count >= MAX_PER_RECEIVER);
-        full.map(|(receiver, _)| receiver.as_str()).collect()
-    }
 }
 
 /// An attempt that has ended.
@@ -160,10 +156,7 @@ impl Deliverer {
         if attempts.len() >= MAX_IN_FLIGHT {
             return Ok(());
         }
-        let full = self.under_way.full_receivers();
-        // Of one receiver as many as may be under way: those that are may be the first.
-        let filter = DueFilter { without: &full, per_receiver: MAX_PER_RECEIVER, limit: LOOK };
-        let mut due = self.work.store.due_deliveries(filter, Timestamp::now()).await?;
+        let mut due = self.work.store.due_deliveries(MAX_PER_RECEIVER, LOOK, Timestamp::now()).await?;
         due.retain(|due| !self.under_way.ids.contains(&due.delivery.id));
         if due.is_empty() {
             return Ok(());

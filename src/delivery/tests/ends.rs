@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::receiver::{OK, Receiver};
 use super::service::{Service, Setup, delivered, pingback};
 use super::*;
-use crate::ingest::{Cancelled, Fetched};
+use crate::ingest::{Cancelled, Fetched, Received};
 use crate::model::{ErrorCode, Sent};
 use crate::store::{Retired, RetirementPlan};
 
@@ -47,6 +47,14 @@ async fn end_in_every_way(service: &Service, url: &str) -> BTreeSet<String> {
     service.pingback(&captcha_id, "early").await;
     service.accept(id, &captcha_id).await;
     tell(id, "early");
+
+    // It comes to the task's own URL, and in.php's reply after it: the task is stored once more.
+    let id = service.sending(url).await;
+    let captcha_id = "78888888888".parse().unwrap();
+    let received = Received { pingback: pingback(&captcha_id, "first"), task: Some(id) };
+    service.ingest.pingback(received).await.unwrap();
+    service.accept(id, &captcha_id).await;
+    tell(id, "first");
 
     let id = service.sending(url).await;
     service.ingest.record_sent(id, refused("ERROR_PAGEURL")).await.unwrap();
