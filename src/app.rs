@@ -1,10 +1,12 @@
 //! The whole service: built from a configuration, run, and brought to an end.
 
+mod emulation;
+mod parts;
 mod setup;
 mod tls;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -12,13 +14,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use url::Url;
 
+pub use emulation::run_sandbox;
 pub(crate) use setup::use_ring;
 pub(crate) use tls::{ca_certificate, check_files};
 
+use self::emulation::start_sandbox;
+use self::parts::Parts;
 use self::tls::Endpoints;
 use crate::account::{self, Account, Registration};
 use crate::config::{Config, Unconfirmed, UrlMode};
@@ -27,7 +31,7 @@ use crate::dispatcher::{Dispatcher, Sender};
 use crate::http::{self, Addresses, AppState, Handshake, PublicState, Server};
 use crate::ingest::{self, Heralds, Ingest};
 use crate::model::{AddressRules, Price, Timestamp};
-use crate::provider::{Credentials, OwnListeners, PingbackUrls, Provider, Route};
+use crate::provider::{OwnListeners, PingbackUrls, Provider, Route};
 use crate::reconciler::Reconciler;
 use crate::registrar::Registrar;
 use crate::reporter::{ReportDesk, Reporter};
@@ -53,45 +57,6 @@ pub struct App {
     parts: Parts,
     shutdown: CancellationToken,
     hang_up: watch::Sender<()>,
-}
-
-/// Everything that runs. When one of them panics the service ends, to be started again whole.
-#[derive(Clone)]
-struct Parts {
-    tracker: TaskTracker,
-    /// The part that broke down.
-    broken: Arc<OnceLock<&'static str>>,
-    shutdown: CancellationToken,
-}
-
-impl Parts {
-    fn new(shutdown: &CancellationToken) -> Self {
-        Self { tracker: TaskTracker::new(), broken: Arc::default(), shutdown: shutdown.clone() }
-    }
-
-    fn start(&self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        let alarm = Alarm { name, parts: self.clone() };
-        self.tracker.spawn(async move {
-            part.await;
-            drop(alarm);
-        });
-    }
-}
-
-/// Ends the service when it is dropped by a panic.
-struct Alarm {
-    name: &'static str,
-    parts: Parts,
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            // The first to break down is the one to look at.
-            self.parts.broken.get_or_init(|| self.name);
-            self.parts.shutdown.cancel();
-        }
-    }
 }
 
 /// The two listeners, bound before anything else is done, so that a port that is taken is the
@@ -362,82 +327,7 @@ impl Wiring<'_> {
     }
 }
 
-/// Runs the emulation on a port of its own; its account.
-async fn start_sandbox(
-    mut settings: sandbox::Settings,
-    listeners: &Listeners,
-    parts: &Parts,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<(Sandbox, Credentials)> {
-    let key = settings.key.clone();
-    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "the sandbox").await?;
-    let base_url = setup::local_url("http", listener.local_addr()?)?;
-    settings.own = Some(listeners.public.local_addr()?);
-    let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
-    let server = Server {
-        listener,
-        router: sandbox.router(),
-        max_connections: listeners.connections,
-        addresses: None,
-        tls: None,
-        has_scripts: false,
-    };
-    parts.start("sandbox's listener", server.run(shutdown.clone()));
-    parts.start("sandbox", sandbox.clone().run(shutdown.clone()));
-    info!(%base_url, "The sandbox takes the place of the provider: nothing is charged, answers are made up");
-    Ok((sandbox, Credentials { base_url, key, soft_id: None }))
-}
-
-/// Runs the emulated provider alone, until `shutdown`.
-///
-/// # Errors
-/// When the port is taken.
-pub async fn run_sandbox(
-    listen: SocketAddr,
-    settings: sandbox::Settings,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    use_ring();
-    let listener = bind(listen, "--listen").await?;
-    let address = listener.local_addr()?;
-    let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
-    let max_connections = setup::connections_per_listener(OTHER_FILES);
-    let server = Server {
-        listener,
-        router: sandbox.router(),
-        max_connections,
-        addresses: None,
-        tls: None,
-        has_scripts: false,
-    };
-    info!(%address, "The sandbox is ready: use http://{address} as the provider's address");
-    let parts = TaskTracker::new();
-    parts.spawn(server.run(shutdown.clone()));
-    parts.spawn(sandbox.run(shutdown.clone()));
-    parts.close();
-    shutdown.cancelled().await;
-    if timeout(SHUTDOWN_DEADLINE, parts.wait()).await.is_err() {
-        warn!("Some requests did not end in time");
-    }
-    Ok(())
-}
-
 async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     bound.with_context(|| format!("could not listen on {address}: set {setting} to a free address"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_part_that_panics_ends_the_service() {
-        let shutdown = CancellationToken::new();
-        let parts = Parts::new(&shutdown);
-        parts.start("sound part", shutdown.clone().cancelled_owned());
-        parts.start("weak part", async { panic!("it breaks") });
-        timeout(Duration::from_secs(5), shutdown.cancelled()).await.expect("the others are told to end");
-        assert_eq!(parts.broken.get(), Some(&"weak part"));
-    }
 }
