@@ -130,8 +130,6 @@ impl AppState {
             Status::Submitting => Prospect::Open,
             Status::Queued => match self.account.refusal() {
                 Some(code) => Prospect::Stopped(code),
-                // It was turned away for now.
-                None if task.attempts > 0 => Prospect::Taken,
                 None if self.is_paused_beyond(deadline) => Prospect::Taken,
                 None => Prospect::Open,
             },
