@@ -23,12 +23,17 @@ CREATE INDEX delivery_by_task ON delivery (task_id);
 CREATE INDEX delivery_due ON delivery (receiver, due_at) WHERE status = 'waiting';
 
 -- A trigger, so that the end of a task and what its caller is told are one statement, whatever ended it.
+-- One that the provider never took may be refused by the reply of in.php, which waits 4 s at most for it: only
+-- after that does its caller know the id.
 CREATE TRIGGER task_called_back AFTER UPDATE OF status ON task
 WHEN NEW.callback_url IS NOT NULL AND NEW.answered_at IS NOT NULL AND OLD.answered_at IS NULL
      AND NEW.status <> 'cancelled'
 BEGIN
     INSERT INTO delivery (task_id, url, receiver, created_at, due_at)
-    VALUES (NEW.id, NEW.callback_url, NEW.callback_receiver, NEW.answered_at, NEW.answered_at);
+    VALUES (NEW.id, NEW.callback_url, NEW.callback_receiver, NEW.answered_at,
+            CASE WHEN NEW.captcha_id IS NULL
+                 THEN MAX(NEW.answered_at, MIN(NEW.created_at, NEW.answered_at) + 5000000)
+                 ELSE NEW.answered_at END);
 END;
 
 -- URLs that callers have registered, in the order in which they did.

@@ -31,6 +31,8 @@ pub(super) enum Chore {
     ReportEnded(Asked<Report, ()>),
     /// A delivery was tried.
     Delivery(Asked<Delivery, ()>),
+    /// The caller of a task knows already how it ended.
+    DropCallback(Asked<TaskId, ()>),
     /// Has every submitted task asked for soon; how many.
     AskForAll(Asked<(), u64>),
     Remember(Asked<(&'static str, String), ()>),
@@ -68,6 +70,7 @@ impl Chore {
             Self::Report(asked) => asked.answer = Some(report(tx, asked.question, now).await?),
             Self::ReportEnded(asked) => asked.answer = Some(tx.store_report(&asked.question).await?),
             Self::Delivery(asked) => asked.answer = Some(tx.store_delivery(&asked.question).await?),
+            Self::DropCallback(asked) => asked.answer = Some(tx.drop_delivery(asked.question).await?),
             Self::AskForAll(asked) => asked.answer = Some(tx.ask_for_all(now).await?),
             Self::Remember(asked) => {
                 let (name, value) = &asked.question;
@@ -104,6 +107,7 @@ impl Chore {
             Self::Report(asked) => asked.finish(failure),
             Self::ReportEnded(asked) => asked.finish(failure),
             Self::Delivery(asked) => asked.finish(failure),
+            Self::DropCallback(asked) => asked.finish(failure),
             Self::AskForAll(asked) => asked.finish(failure),
             Self::Remember(asked) => asked.finish(failure),
             Self::AddedUrl(asked) => asked.finish(failure),

@@ -126,6 +126,11 @@ impl Ingest {
         self.ask_chore(Chore::Delivery, delivery).await
     }
 
+    /// Deletes what waits to be told of a task, because its caller has been told in another way.
+    pub(crate) async fn drop_callback(&self, id: TaskId) -> Result<(), WriteError> {
+        self.ask_chore(Chore::DropCallback, id).await
+    }
+
     /// Has every submitted task asked for soon, because no pingbacks come any more; how many.
     pub(crate) async fn ask_for_all(&self) -> Result<u64, WriteError> {
         self.ask_chore(Chore::AskForAll, ()).await

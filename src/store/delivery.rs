@@ -103,6 +103,13 @@ impl WriteTx<'_> {
             .await?;
         Ok(())
     }
+
+    /// Deletes what waits to be told of a task.
+    pub(crate) async fn drop_delivery(&mut self, task: TaskId) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM delivery WHERE task_id = $1 AND status = 'waiting'";
+        sqlx::query(SQL).bind(task.number()).execute(self.connection()).await?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]

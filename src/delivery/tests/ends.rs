@@ -74,6 +74,7 @@ async fn end_in_every_way(service: &Service, url: &str) -> BTreeSet<String> {
     let (id, _) = service.taken(url).await;
     abandon(service).await;
     tell(id, "ERROR_CAPTCHA_UNSOLVABLE");
+    service.store.execute("UPDATE delivery SET due_at = 0 WHERE status = 'waiting'").await;
     told
 }
 
@@ -99,6 +100,40 @@ async fn what_ended_before_a_restart_is_told_after_it() {
     service.deliver(Setup::default());
     service.until(|all| all.len() == told.len() && delivered(all)).await;
     assert_eq!(receiver.bodies().into_iter().collect::<BTreeSet<_>>(), told);
+}
+
+#[tokio::test]
+async fn what_the_provider_never_took_is_told_when_in_php_has_replied() {
+    const IN_PHP: Duration = Duration::from_secs(5);
+    let service = Service::open().await;
+    let id = service.sending("http://example.com/").await;
+    service.ingest.record_sent(id, refused("ERROR_PAGEURL")).await.unwrap();
+    let task = service.store.tasks(&[id]).await.unwrap().remove(0);
+    let due_at = service.store.deliveries().await[0].due_at;
+    assert_eq!(due_at, task.created_at.after(IN_PHP));
+
+    // It waits no longer for one that was refused late, nor for a clock that was set back.
+    for created_at in ["UPDATE task SET created_at = 1", "UPDATE task SET created_at = 4000000000000000"] {
+        let id = service.sending("http://example.com/").await;
+        service.store.execute(created_at).await;
+        service.ingest.record_sent(id, refused("ERROR_PAGEURL")).await.unwrap();
+        let ended_at = service.store.tasks(&[id]).await.unwrap()[0].answered_at.unwrap();
+        let due_at = service.store.deliveries().await.last().unwrap().due_at;
+        assert!(due_at >= ended_at && due_at <= ended_at.after(IN_PHP), "{created_at}");
+    }
+}
+
+#[tokio::test]
+async fn a_callback_is_dropped_while_it_waits() {
+    let service = Service::open().await;
+    let url = "http://example.com/";
+    let (dropped, other) = (service.solved(url, "Friday").await, service.solved(url, "Sunday").await);
+    let ended = service.solved(url, "Monday").await;
+    service.store.execute("UPDATE delivery SET status = 'delivered' WHERE id = 3").await;
+    service.ingest.drop_callback(dropped).await.unwrap();
+    service.ingest.drop_callback(ended).await.unwrap();
+    let left: Vec<TaskId> = service.store.deliveries().await.iter().map(|one| one.task).collect();
+    assert_eq!(left, [other, ended]);
 }
 
 #[tokio::test]

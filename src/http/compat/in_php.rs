@@ -31,12 +31,25 @@ pub(super) async fn submit(app: &AppState, call: Call<'_>) -> Result<Reply, Stop
         }
         Submitted::KeyReused => unreachable!("no idempotency key was given"),
     };
-    let mut unheard = Unheard { ingest: Some(app.ingest.clone()), task: task.id };
+    let (id, has_callback) = (task.id, task.has_callback);
+    let mut unheard = Unheard { ingest: Some(app.ingest.clone()), task: id };
     let result = word(app, task, deadline).await;
     unheard.ingest = None;
     match result? {
         Ok(id) => Ok(Reply::Value(id.to_string())),
-        Err(code) => Err(Refusal::from(code).into()),
+        Err(code) => {
+            if has_callback {
+                forget_callback(app, id).await;
+            }
+            Err(Refusal::from(code).into())
+        }
+    }
+}
+
+/// The reply is a refusal, without an id: its caller must not be told of an id that it never heard.
+async fn forget_callback(app: &AppState, id: TaskId) {
+    if let Err(error) = app.ingest.drop_callback(id).await {
+        warn!(task.id = %id, %error, "Could not drop the callback of a refused task: {error}");
     }
 }
 

@@ -127,6 +127,20 @@ async fn the_caller_is_told_at_its_own_url_by_the_id_that_it_was_given() {
 }
 
 #[tokio::test]
+async fn a_captcha_that_in_php_refused_is_not_told_of() {
+    let mut knobs = never_solved();
+    knobs.code = Some("ERROR_PAGEURL".to_owned());
+    let app = TestApp::with(knobs, &[("PINGBOX_WEBHOOKS__ALLOW_PRIVATE", "127.0.0.1/32")]).await;
+    let scripts = Scripts::of(&app);
+    let mut receiver = Receiver::spawn(&[]).await;
+    let reply = scripts.submit(&[("textcaptcha", "2 + 2?"), ("pingback", &receiver.url)]).await;
+    assert_eq!(reply, "ERROR_PAGEURL");
+    assert_eq!(app.number("SELECT COUNT(*) FROM task WHERE status = 'failed'").await, 1);
+    assert_eq!(app.number("SELECT COUNT(*) FROM delivery").await, 0);
+    assert!(receiver.sent.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn a_receiver_that_fails_is_called_again() {
     let (app, scripts) = loopback_allowed().await;
     let mut receiver = Receiver::spawn(&[500]).await;
