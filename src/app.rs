@@ -233,6 +233,7 @@ impl Wiring<'_> {
             address_rules: AddressRules::new(self.config.webhooks.allow_private.clone()),
             rotation: setup::rotation(self.config),
             uploads: Semaphore::new(http::UPLOADS),
+            script_uploads: Arc::new(Semaphore::new(http::UPLOADS)),
             shutdown: self.shutdown.clone(),
         };
         let server = Server {

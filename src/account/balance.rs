@@ -11,8 +11,8 @@ use crate::provider::{Question, Reply, Shape};
 
 /// How long a balance counts as known.
 const BALANCE_AGE: Duration = Duration::from_secs(60);
-/// How long a caller waits for a new one.
-const BALANCE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a caller waits for a new one: some SDKs give up after 5 s.
+const BALANCE_DEADLINE: Duration = Duration::from_millis(3500);
 
 /// What is on the account.
 #[derive(Clone, Debug)]

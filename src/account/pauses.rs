@@ -47,10 +47,11 @@ impl Account {
     /// What every submission is refused with at the moment, where waiting does not mend it: an empty balance, a
     /// wrong key, a refused address.
     pub(crate) fn refusal(&self) -> Option<ErrorCode> {
-        if !matches!(self.gate(Script::In), Gate::Until(_) | Gate::Stopped) {
+        let state = self.state();
+        if !matches!(state.backoff.gate(Script::In, Timestamp::now()), Gate::Until(_) | Gate::Stopped) {
             return None;
         }
-        let code = self.state().backoff.hold(Script::In)?.cause.code()?.clone();
+        let code = state.backoff.hold(Script::In)?.cause.code()?.clone();
         let is_refusal = code.as_str() == ErrorCode::ZERO_BALANCE || code.remedy() == Remedy::Operator;
         is_refusal.then_some(code)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, REFERER};
 use axum::http::request::Parts;
 use sha2::{Digest as _, Sha256};
 
@@ -168,13 +168,16 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Whether a browser sends this for a page of another site, by its own word or because the page's
-/// origin is not the host it calls.
+/// origin, or its address, is not of the host it calls.
 fn is_from_another_site(headers: &HeaderMap) -> bool {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
-    let foreign_origin = headers.contains_key(ORIGIN)
-        && header(ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host) != header(HOST);
-    cross_site || foreign_origin
+    let host_of =
+        |url: &str| url.split_once("://").and_then(|(_, rest)| rest.split('/').next().map(str::to_owned));
+    let own = header(HOST).map(str::to_owned);
+    let foreign_site =
+        headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
+    let is_foreign = |name| headers.contains_key(&name) && header(name).and_then(host_of) != own;
+    foreign_site || is_foreign(ORIGIN) || is_foreign(REFERER)
 }
 
 /// Whether the `Host` header is an address, `localhost`, or one of the names.
@@ -211,6 +214,7 @@ mod tests {
             vec![host, ("origin", "http://127.0.0.1:8081")],
             vec![host, ("sec-fetch-site", "same-origin")],
             vec![host, ("sec-fetch-site", "none")],
+            vec![host, ("referer", "http://127.0.0.1:8081/page?q=1")],
         ] {
             assert!(open().identify(&headers(&fine)).is_ok(), "{fine:?}");
         }
@@ -218,6 +222,9 @@ mod tests {
             vec![host, ("origin", "https://evil.example")],
             vec![host, ("origin", "null")],
             vec![host, ("sec-fetch-site", "cross-site")],
+            vec![host, ("sec-fetch-site", "same-site")],
+            vec![host, ("referer", "http://127.0.0.1:3000/page")],
+            vec![host, ("referer", "http://192.168.0.9/")],
         ] {
             assert!(open().identify(&headers(&foreign)).is_err(), "{foreign:?}");
         }

@@ -71,6 +71,8 @@ pub(crate) struct AppState {
     pub(crate) address_rules: AddressRules,
     pub(crate) rotation: Rotation,
     pub(crate) uploads: Semaphore,
+    /// The same for `in.php`.
+    pub(crate) script_uploads: Arc<Semaphore>,
     /// Ends every wait.
     pub(crate) shutdown: CancellationToken,
 }

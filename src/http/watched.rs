@@ -1,5 +1,5 @@
 //! The stream below hyper, watched for two things that hyper keeps to itself: when a request begins, and
-//! that it refuses one because its head is too long.
+//! that it refuses one by itself, because its head is too long or none.
 
 use std::io;
 use std::pin::Pin;
@@ -11,13 +11,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::model::ErrorCode;
+
 /// How much of a refused request is still read, and for how long: who is cut off while sending hears
 /// nothing.
 const MOST_DRAINED: usize = 4 * 1024 * 1024;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A stream that notes when bytes arrive, and puts hyper's refusal of a head over 64 kB into the family's
-/// words where it was meant for `in.php` or `res.php`.
+/// A stream that notes when bytes arrive, and puts hyper's refusal of a head into the family's words where it was meant for `in.php` or `res.php`.
 pub(super) struct Watched<S> {
     stream: S,
     /// Set when bytes arrive; whoever waits for a head clears it.
@@ -35,44 +36,82 @@ impl<S> Watched<S> {
 /// What is known of the request that is being read, and what became of hyper's refusal.
 #[derive(Default)]
 struct Refusals {
-    is_for_script: bool,
+    /// The first bytes of the head: method and path.
+    start: Vec<u8>,
+    /// How much of the request was looked at.
+    seen: usize,
+    /// The last bytes, for what is cut in two by the way it came.
+    tail: Vec<u8>,
     wants_json: bool,
     /// Our own reply in place of hyper's, as far as it is not written.
-    reply: Option<&'static [u8]>,
+    reply: Option<Vec<u8>>,
     /// What is read and thrown away after it, and until when.
     drain: Option<(usize, Pin<Box<Sleep>>)>,
 }
 
-const AS_TEXT: &[u8] =
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 30\r\n\
-    connection: close\r\n\r\nERROR_TOO_BIG_CAPTCHA_FILESIZE";
-const AS_JSON: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 136\r\n\
-    connection: close\r\n\r\n{\"status\":0,\"request\":\"ERROR_TOO_BIG_CAPTCHA_FILESIZE\",\"error_text\":\
-    \"the query has more than 64 kB: send the image in the body instead\"}";
+/// Method and path are within the first so many bytes.
+const START: usize = 128;
+/// hyper's longest head, and a little more.
+const MOST_SEEN: usize = 512 * 1024;
+const JSON: [&[u8]; 4] = [b"?json=1&", b"&json=1&", b"?json=1 ", b"&json=1 "];
 
 impl Refusals {
     /// Takes note of bytes that came in; `begins`: they are the first of a head.
     fn read(&mut self, bytes: &[u8], begins: bool) {
         if begins {
-            let path = bytes.splitn(3, |&byte| byte == b' ').nth(1).unwrap_or_default();
-            self.is_for_script = [&b"/in.php"[..], b"/res.php"].iter().any(|script| path.starts_with(script));
-            self.wants_json = false;
+            self.start.clear();
+            self.tail.clear();
+            (self.seen, self.wants_json) = (0, false);
         }
-        if self.is_for_script && !self.wants_json {
-            self.wants_json = bytes.windows(6).any(|six| six == b"json=1");
+        let room = START - self.start.len();
+        self.start.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if self.seen >= MOST_SEEN || self.wants_json || (room == 0 && !self.is_for_script()) {
+            return;
         }
+        self.seen += bytes.len();
+        self.tail.extend_from_slice(bytes);
+        self.wants_json = self.tail.windows(8).any(|eight| JSON.contains(&eight));
+        self.tail.drain(..self.tail.len().saturating_sub(7));
     }
 
-    /// Whether these are bytes that hyper writes by itself, and that ours take the place of.
+    fn is_for_script(&self) -> bool {
+        let target = self.start.splitn(3, |&byte| byte == b' ').nth(1).unwrap_or_default();
+        let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+        let name = path.rsplit(|&byte| byte == b'/').find(|part| !part.is_empty());
+        name.is_some_and(|name| name == b"in.php" || name == b"res.php")
+    }
+
+    /// Whether these are bytes that hyper writes by itself, and that ours take the place of: every reply of
+    /// a script has status 200.
     fn takes_over(&mut self, bytes: &[u8]) -> bool {
-        let is_refusal = bytes.starts_with(b"HTTP/1.1 414 ") || bytes.starts_with(b"HTTP/1.1 431 ");
-        if is_refusal && self.is_for_script && self.drain.is_none() {
-            self.reply = Some(if self.wants_json { AS_JSON } else { AS_TEXT });
+        let is = |status: &str| bytes.starts_with(format!("HTTP/1.1 {status} ").as_bytes());
+        if self.drain.is_none() && (is("414") || is("431") || is("400")) && self.is_for_script() {
+            self.reply = Some(if is("400") { self.reply(BAD) } else { self.reply(TOO_LONG) });
             self.drain = Some((0, Box::pin(sleep(DRAIN_DEADLINE))));
         }
         self.reply.is_some()
     }
+
+    fn reply(&self, (code, detail): (&str, &str)) -> Vec<u8> {
+        let (kind, body) = if self.wants_json {
+            let body = format!(r#"{{"status":0,"request":"{code}","error_text":"{detail}"}}"#);
+            ("application/json", body)
+        } else {
+            ("text/plain; charset=utf-8", code.to_owned())
+        };
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        );
+        [head, body].concat().into_bytes()
+    }
 }
+
+/// Codes for what hyper refuses, and what they are about.
+const TOO_LONG: (&str, &str) =
+    (ErrorCode::TOO_BIG, "query and headers are too long: send the image in the body instead");
+const BAD: (&str, &str) =
+    ("ERROR_BAD_PARAMETERS", "this is no HTTP request: encode what stands in the query");
 
 impl<S: AsyncWrite + Unpin> Watched<S> {
     /// Writes our own reply in place of hyper's, of which all is said to be written then. `None`: there is
@@ -87,9 +126,9 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
         if !refusals.takes_over(first) {
             return None;
         }
-        while let Some(reply) = refusals.reply.filter(|reply| !reply.is_empty()) {
+        while let Some(reply) = refusals.reply.as_mut().filter(|reply| !reply.is_empty()) {
             match Pin::new(&mut self.stream).poll_write(cx, reply) {
-                Poll::Ready(Ok(written)) => refusals.reply = Some(&reply[written..]),
+                Poll::Ready(Ok(written)) => drop(reply.drain(..written)),
                 Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
                 Poll::Pending => return Some(Poll::Pending),
             }
@@ -175,31 +214,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_replies_say_their_own_length() {
-        for reply in [AS_TEXT, AS_JSON] {
-            let text = std::str::from_utf8(reply).unwrap();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{} {head}", body.len());
+    /// What is written in place of hyper's refusal of a request that came in these pieces.
+    fn in_place_of(refusal: &[u8], pieces: &[&str]) -> Option<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _guard = runtime.enter();
+        let mut refusals = Refusals::default();
+        for (index, piece) in pieces.iter().enumerate() {
+            refusals.read(piece.as_bytes(), index == 0);
         }
+        refusals.takes_over(refusal).then(|| String::from_utf8(refusals.reply.unwrap()).unwrap())
+    }
+
+    const TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\n\r\n";
+
+    #[test]
+    fn what_is_meant_for_a_script_is_put_into_other_words() {
+        for (pieces, is_json) in [
+            (&["POST /in.php?key=k&a=bbbb"][..], false),
+            (&["GET /res.php?json=1&ids=1,2,3"], true),
+            (&["GET /in.", "php?key=k&js", "on=1&body=aaaa"], true),
+            (&["G", "ET /in.php?json=0&xjson=1&json=10"], false),
+            (&["GET http://2captcha.com/in.php?a=b"], false),
+            (&["GET //in.php?a=b&json=1 HTTP/1.1"], true),
+        ] {
+            let reply = in_place_of(TOO_LONG, pieces).unwrap_or_else(|| panic!("{pieces:?}"));
+            let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+            assert_eq!(body.starts_with('{'), is_json, "{pieces:?}: {body}");
+            assert!(body.contains("ERROR_TOO_BIG_CAPTCHA_FILESIZE"));
+        }
+        let bad = in_place_of(b"HTTP/1.1 400 Bad Request\r\n\r\n", &["GET /in.php?a=\"b HTTP/1.1"]).unwrap();
+        assert!(bad.ends_with("ERROR_BAD_PARAMETERS"), "{bad}");
     }
 
     #[test]
-    fn only_what_is_meant_for_a_script_is_put_into_other_words() {
-        let refusal = b"HTTP/1.1 414 URI Too Long\r\n\r\n";
-        for (request, is_taken_over) in [
-            (&b"POST /in.php?key=k&a=bbbb"[..], true),
-            (b"GET /res.php?ids=1,2,3", true),
-            (b"GET /v1/tasks?ids=1,2,3", false),
-            (b"GET", false),
-        ] {
-            let mut refusals = Refusals { is_for_script: true, ..Refusals::default() };
-            refusals.read(request, true);
-            refusals.read(b"more of it, such as /in.php", false);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            let _guard = runtime.enter();
-            assert_eq!(refusals.takes_over(refusal), is_taken_over);
-            assert!(!Refusals::default().takes_over(b"HTTP/1.1 200 OK\r\n\r\n"));
+    fn what_is_meant_for_others_and_what_is_no_refusal_stays() {
+        for request in ["GET /v1/tasks?ids=/in.php", "GET", "GET /in.phpx", "GET /x?y=/in.php"] {
+            assert_eq!(in_place_of(TOO_LONG, &[request, "more, such as /in.php?json=1&"]), None, "{request}");
         }
+        assert_eq!(in_place_of(b"HTTP/1.1 200 OK\r\n\r\n", &["GET /in.php"]), None);
     }
 }

@@ -197,7 +197,7 @@ impl Batch {
                     Some(committed) => committed,
                     None => *committed.insert(tx.committed(now).await?),
                 };
-                if committed >= *limit {
+                if committed.saturating_add(submission.captcha.kind.rate_nanos()) > *limit {
                     asked.answer = Some(Submitted::OverLimit);
                     continue;
                 }

@@ -203,7 +203,10 @@ fn content(value: FieldValue) -> Result<Bytes, FieldValue> {
             let text = std::str::from_utf8(&content).ok();
             Ok(text.and_then(|text| image::from_base64(text).ok()).unwrap_or(content))
         }
-        FieldValue::Text(text) => image::from_base64(&text).map_err(|_| FieldValue::Text(text)),
+        // A form turns a + into a blank, which base64 has none of.
+        FieldValue::Text(text) => {
+            image::from_base64(&text.trim().replace(' ', "+")).map_err(|_| FieldValue::Text(text))
+        }
         other => Err(other),
     }
 }

@@ -81,10 +81,16 @@ async fn past_the_daily_limit_nothing_is_taken_and_what_is_queued_waits() {
 }
 
 #[tokio::test]
+async fn what_may_cost_more_than_is_left_of_the_day_is_not_taken() {
+    let app = TestApp::with(solved_at_once(), &[("PINGBOX_SPEND__DAILY_LIMIT", "0.0009")]).await;
+    assert_eq!(app.post(&text_captcha()).await.0, StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(app.stored_tasks().await, 0);
+}
+
+#[tokio::test]
 async fn a_repeat_of_a_task_is_taken_past_the_limit() {
-    let app = TestApp::with(solved_at_once(), &[("PINGBOX_SPEND__DAILY_LIMIT", "0.0005")]).await;
+    let app = TestApp::with(solved_at_once(), &[("PINGBOX_SPEND__DAILY_LIMIT", "0.001")]).await;
     let submit = || app.submission().header("Idempotency-Key", "once").json(&text_captcha());
-    // A task may cost more than that, so it is taken but not sent.
     let (status, task) = reply(submit()).await;
     assert_eq!(status, StatusCode::CREATED);
     app.connect_and("INSERT INTO spend VALUES (unixepoch() / 86400, 'text', 1, 500000, 0)").await;

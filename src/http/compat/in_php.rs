@@ -1,18 +1,25 @@
 //! `in.php`: takes a captcha, and answers with its id once the provider has taken it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
 use super::reply::{Refusal, Reply};
+use super::unheard::{Stored, Unheard};
 use super::{Call, Stop, task_error};
 use crate::http::AppState;
-use crate::ingest::{Cancelled, Ingest, Submit, Submitted};
+use crate::ingest::{Cancelled, Submit};
 use crate::model::{ErrorCode, Gate, Price, Script, Status, Submission, Task, TaskId, Timestamp};
 
+/// How long a refusal waits for its callback to be dropped.
+const DROP_DEADLINE: Duration = Duration::from_secs(1);
+const DAILY_LIMIT: &str = "spend.daily_limit of this pingbox is spent, or promised to captchas under way: raise it, \
+                           or wait for the next day (UTC)";
+
 /// Stores the captcha as a task, and waits for what the provider says of it.
-pub(super) async fn submit(app: &AppState, call: Call<'_>) -> Result<Reply, Stop> {
+pub(super) async fn submit(app: &AppState, call: Call) -> Result<Reply, Stop> {
     let deadline = call.deadline();
     let pingback = call.params.text("pingback").map(|url| app.caller_url("pingback", url)).transpose()?;
     let submission = Submission::from_wire(call.params.into_fields()?).map_err(Refusal::from)?;
@@ -22,98 +29,63 @@ pub(super) async fn submit(app: &AppState, call: Call<'_>) -> Result<Reply, Stop
     }
     let daily_limit = app.daily_limit.as_ref().map(Price::nanos);
     let submit = Submit { owner: call.identity.token, submission, idempotency: None, daily_limit, pingback };
-    let submitted = app.ingest.submit(submit).await?;
-    drop(call.slot);
-    let task = match submitted {
-        Submitted::New(task) | Submitted::Repeated(task) => task,
-        Submitted::OverLimit => {
-            return Err(Refusal::new(ErrorCode::ZERO_BALANCE, DAILY_LIMIT).into());
-        }
-        Submitted::KeyReused => unreachable!("no idempotency key was given"),
+    let unheard = match Unheard::store(app.ingest.clone(), submit, call.slot, deadline).await? {
+        Stored::Task(unheard) => unheard,
+        Stored::OverLimit => return Err(Refusal::new(ErrorCode::ZERO_BALANCE, DAILY_LIMIT).into()),
     };
-    let (id, has_callback) = (task.id, task.has_callback);
-    let mut unheard = Unheard { ingest: Some(app.ingest.clone()), task: id };
-    let result = word(app, task, deadline).await;
-    unheard.ingest = None;
-    match result? {
-        Ok(id) => Ok(Reply::Value(id.to_string())),
-        Err(code) => {
-            if has_callback {
-                forget_callback(app, id).await;
-            }
-            Err(Refusal::from(code).into())
-        }
+    let refusal = refusal(app, unheard.task().clone(), deadline).await;
+    let (id, has_callback) = (unheard.task().id, unheard.task().has_callback);
+    unheard.heard();
+    let Some(code) = refusal else { return Ok(Reply::Value(id.to_string())) };
+    if has_callback {
+        forget_callback(app, id).await;
     }
+    Err(Refusal::from(code).into())
 }
 
 /// The reply is a refusal, without an id: its caller must not be told of an id that it never heard.
 async fn forget_callback(app: &AppState, id: TaskId) {
-    if let Err(error) = app.ingest.drop_callback(id).await {
-        warn!(task.id = %id, %error, "Could not drop the callback of a refused task: {error}");
+    match timeout(DROP_DEADLINE, app.ingest.drop_callback(id)).await {
+        Ok(Ok(())) => {}
+        _ => warn!(task.id = %id, "Could not drop the callback of a refused task"),
     }
 }
 
-const DAILY_LIMIT: &str = "spend.daily_limit of this pingbox is spent, or promised to captchas under way: raise it, \
-                           or wait for the next day (UTC)";
-
-/// A task whose caller has not heard its id yet. When the caller goes away, it is withdrawn if it was
-/// not sent: a caller who asks again would pay twice.
-struct Unheard {
-    ingest: Option<Ingest>,
-    task: TaskId,
-}
-
-impl Drop for Unheard {
-    fn drop(&mut self) {
-        let Some(ingest) = self.ingest.take() else { return };
-        let task = self.task;
-        tokio::spawn(async move {
-            match ingest.cancel(task, None).await {
-                Ok(Cancelled::Done(_)) => {
-                    warn!(task.id = %task, "A caller of in.php went away before it heard the id: the task is withdrawn");
-                }
-                Ok(_) => {
-                    warn!(task.id = %task, "A caller of in.php went away before it heard the id of its task");
-                }
-                Err(error) => warn!(task.id = %task, %error, "Could not withdraw a task: {error}"),
-            }
-        });
-    }
-}
-
-/// The task's id once the provider has it, or has turned it away for now, or when the time is over; the
-/// code when it is refused. Then nothing is left that could be sent.
-async fn word(app: &AppState, task: Task, deadline: Instant) -> Result<Result<TaskId, ErrorCode>, Stop> {
+/// Why the caller gets no id: the provider has refused the task, or nothing can be submitted, and nothing is
+/// left that could be sent. `None` once the provider has it, wants to be left alone for now, or the time is
+/// over.
+async fn refusal(app: &AppState, task: Task, deadline: Instant) -> Option<ErrorCode> {
     let id = task.id;
     // Subscribe before the read: what is committed between the two still reaches us.
     let mut sent = app.sent.subscribe(&[id]);
     let mut changes = app.account.changes();
-    let mut task = match app.store.tasks(&[id]).await {
-        Ok(found) => found.into_iter().next().unwrap_or(task),
+    let mut task = match timeout_at(deadline, app.store.tasks(&[id])).await {
+        Ok(Ok(found)) => found.into_iter().next().unwrap_or(task),
         // It is stored, and will be paid for: its id must reach the caller, whatever else fails.
-        Err(error) => {
+        Ok(Err(error)) => {
             warn!(task.id = %id, %error, "Could not read a new task: {error}");
             task
         }
+        Err(_) => return None,
     };
     loop {
         match app.prospect(&task, deadline) {
-            Prospect::Taken => return Ok(Ok(id)),
-            Prospect::Refused(code) => return Ok(Err(code)),
-            Prospect::Stopped(code) => match app.ingest.cancel(id, None).await {
-                Ok(Cancelled::Done(_)) => return Ok(Err(code)),
+            Prospect::Taken => return None,
+            Prospect::Refused(code) => return Some(code),
+            Prospect::Stopped(code) => match timeout_at(deadline, app.ingest.cancel(id, None)).await {
+                Ok(Ok(Cancelled::Done(_))) => return Some(code),
                 // It is on its way after all.
-                Ok(Cancelled::TooLate(current)) if current.status != task.status => {
+                Ok(Ok(Cancelled::TooLate(current))) if current.status != task.status => {
                     task = current;
                     continue;
                 }
-                Ok(Cancelled::TooLate(_) | Cancelled::NotFound) | Err(_) => return Ok(Ok(id)),
+                Ok(_) | Err(_) => return None,
             },
             Prospect::Open => {}
         }
         tokio::select! {
-            () = app.shutdown.cancelled() => return Ok(Ok(id)),
-            () = tokio::time::sleep_until(deadline) => return Ok(Ok(id)),
+            () = app.shutdown.cancelled() => return None,
+            () = tokio::time::sleep_until(deadline) => return None,
             news = sent.news() => {
                 if let Some(latest) = news.into_iter().next_back() {
                     task = Arc::unwrap_or_clone(latest);
@@ -146,6 +118,8 @@ impl AppState {
                 None if self.is_paused_beyond(deadline) => Prospect::Taken,
                 None => Prospect::Open,
             },
+            // It was taken, and has failed since.
+            Status::Failed if task.captcha_id.is_some() => Prospect::Taken,
             Status::Failed | Status::Expired | Status::Cancelled => Prospect::Refused(task_error(task)),
         }
     }

@@ -8,6 +8,7 @@ mod in_php;
 mod params;
 mod reply;
 mod res_php;
+mod unheard;
 mod urls;
 
 use std::any::Any;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -23,7 +25,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -33,13 +35,19 @@ use super::AppState;
 use super::auth::Identity;
 use super::error::ApiError;
 use super::loops;
+use crate::ingest::WriteError;
 use crate::model::{ErrorCode, Task};
 
 /// How long `in.php` waits for the provider's word, and `res.php` for a balance or the word on a report:
 /// some SDKs cut off at 5 s.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// The two scripts.
+/// The largest body that needs no slot.
+const SMALL_BODY: u64 = 64 * 1024;
+/// How much longer than `compat.hold` a request may take that finds the database slow.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The two scripts, also under addresses that end or begin with a slash too many.
 pub(super) fn router() -> Router<Arc<AppState>> {
     let script = |name: Script, panicked: fn(Box<dyn Any + Send>) -> Response| {
         any(move |State(app): State<Arc<AppState>>, request: Request| async move {
@@ -47,9 +55,11 @@ pub(super) fn router() -> Router<Arc<AppState>> {
         })
         .layer(CatchPanicLayer::custom(panicked))
     };
-    Router::new()
-        .route("/in.php", script(Script::In, |_| Script::In.overloaded(Format::default())))
-        .route("/res.php", script(Script::Res, |_| Script::Res.overloaded(Format::default())))
+    let in_php = script(Script::In, |_| Script::In.overloaded(Format::default()));
+    let res_php = script(Script::Res, |_| Script::Res.overloaded(Format::default()));
+    let paths = |name: &str| [format!("/{name}"), format!("//{name}"), format!("/{name}/")];
+    let router = paths("in.php").iter().fold(Router::new(), |all, path| all.route(path, in_php.clone()));
+    paths("res.php").iter().fold(router, |all, path| all.route(path, res_php.clone()))
 }
 
 /// Which of the two is called.
@@ -77,13 +87,13 @@ impl Script {
     }
 
     /// A place for a large body, which has to be free in time.
-    async fn slot(self, app: &AppState, arrived: Instant) -> Result<Option<SemaphorePermit<'_>>, Busy> {
-        match self {
-            Self::Res => Ok(None),
-            Self::In => match timeout_at(arrived + PATIENCE, app.uploads.acquire()).await {
-                Ok(Ok(slot)) => Ok(Some(slot)),
-                _ => Err(Busy),
-            },
+    async fn slot(self, app: &AppState, is_small: bool, arrived: Instant) -> Result<Slot, Busy> {
+        if self == Self::Res || is_small {
+            return Ok(None);
+        }
+        match timeout_at(arrived + PATIENCE, Arc::clone(&app.script_uploads).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(Some(slot)),
+            _ => Err(Busy),
         }
     }
 
@@ -95,16 +105,18 @@ impl Script {
 /// No place became free.
 struct Busy;
 
+type Slot = Option<OwnedSemaphorePermit>;
+
 /// A request whose caller is known.
-struct Call<'a> {
+struct Call {
     identity: Identity,
     params: Params,
     arrived: Instant,
-    /// Room for its body, and for the writer's hold on it.
-    slot: Option<SemaphorePermit<'a>>,
+    /// Room for a large body, and for the writer's hold on it.
+    slot: Slot,
 }
 
-impl Call<'_> {
+impl Call {
     /// When the reply is due that does not wait for an answer.
     fn deadline(&self) -> Instant {
         self.arrived + PATIENCE
@@ -119,11 +131,22 @@ async fn serve(script: Script, app: &AppState, request: Request) -> Response {
         Err(reply) => return reply,
     };
     let (head, body) = request.into_parts();
-    if head.method == Method::OPTIONS {
-        return preflight();
-    }
     let mut params = Params::of_query(head.uri.query().unwrap_or_default());
-    let Ok(slot) = script.slot(app, arrived).await else { return script.overloaded(params.format()) };
+    match head.method {
+        Method::OPTIONS => return preflight(),
+        Method::GET | Method::POST => {}
+        _ => return params.format().encode(&Reply::Error(Refusal::parameter("the method is GET or POST"))),
+    }
+    // Nobody has a body read whose key is known to be wrong.
+    let early =
+        if params.has("key") { identify(app, &head.headers, &params, script).map(drop) } else { Ok(()) };
+    if let Err(refusal) = early {
+        return params.format().encode(&Reply::Error(refusal));
+    }
+    let is_small = body.size_hint().upper().is_some_and(|size| size <= SMALL_BODY);
+    let Ok(slot) = script.slot(app, is_small, arrived).await else {
+        return script.overloaded(params.format());
+    };
     let read = params.add_body(&head.headers, body, script.max_body_bytes()).await;
     let format = params.format();
     let result = match read.and_then(|()| identify(app, &head.headers, &params, script)) {
@@ -131,7 +154,11 @@ async fn serve(script: Script, app: &AppState, request: Request) -> Response {
             let call = Call { identity, params, arrived, slot };
             match script {
                 Script::In => in_php::submit(app, call).await,
-                Script::Res => res_php::answer(app, call).await,
+                Script::Res => {
+                    let longest = arrived + PATIENCE.max(app.hold) + GRACE;
+                    let answered = timeout_at(longest, res_php::answer(app, call)).await;
+                    answered.unwrap_or(Err(Stop::Failed(ApiError::Write(WriteError::Busy))))
+                }
             }
         }
         Err(refusal) => Err(refusal.into()),

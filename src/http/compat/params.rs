@@ -36,7 +36,8 @@ impl Params {
     ) -> Result<(), Refusal> {
         let bytes = body::read(body, limit).await.map_err(|error| unreadable(&error))?;
         match Encoding::of(headers) {
-            _ if bytes.is_empty() => {}
+            // An empty array is what PHP makes of no parameters.
+            _ if [&b""[..], b"[]", b"null"].contains(&bytes.trim_ascii()) => {}
             Encoding::Multipart(boundary) => self.add_multipart(bytes, &boundary).await?,
             _ if bytes.trim_ascii_start().starts_with(b"{") => self.add_json(&bytes)?,
             Encoding::Json => return Err(Refusal::parameter("the body is not a JSON object")),
@@ -77,6 +78,11 @@ impl Params {
             Some(FieldValue::Text(text)) if !text.is_empty() => Some(text),
             _ => None,
         }
+    }
+
+    /// Whether the parameter was given, even if it is empty.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     /// What `json` and `header_acao` ask for.

@@ -18,7 +18,7 @@ const MAX_IDS: usize = 1000;
 const WRONG_CAPTCHA_ID: &str = "ERROR_WRONG_CAPTCHA_ID";
 const RECORDED: &str = "OK_REPORT_RECORDED";
 
-pub(super) async fn answer(app: &AppState, call: Call<'_>) -> Result<Reply, Stop> {
+pub(super) async fn answer(app: &AppState, call: Call) -> Result<Reply, Stop> {
     match call.params.text("action") {
         Some("add_pingback") => return urls::add(app, &call).await,
         Some("get_pingback") => return urls::list(app, &call).await,

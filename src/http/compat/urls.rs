@@ -7,7 +7,7 @@ use crate::ingest::UrlAdded;
 use crate::model::CallerUrl;
 
 /// `add_pingback`: a caller registers a URL. It is not a condition for being called back.
-pub(super) async fn add(app: &AppState, call: &Call<'_>) -> Result<Reply, Stop> {
+pub(super) async fn add(app: &AppState, call: &Call) -> Result<Reply, Stop> {
     let url = app.caller_url("addr", required(call)?)?;
     if url.text().contains('|') {
         return Err(Refusal::parameter("addr holds a |, which the list of URLs is separated by").into());
@@ -19,12 +19,12 @@ pub(super) async fn add(app: &AppState, call: &Call<'_>) -> Result<Reply, Stop> 
 }
 
 /// `get_pingback`: those that the caller registered.
-pub(super) async fn list(app: &AppState, call: &Call<'_>) -> Result<Reply, Stop> {
+pub(super) async fn list(app: &AppState, call: &Call) -> Result<Reply, Stop> {
     Ok(Reply::Value(app.store.caller_urls(call.identity.token).await?.join("|")))
 }
 
 /// `del_pingback`: one of them, or all. One that is not there is as good as deleted.
-pub(super) async fn delete(app: &AppState, call: &Call<'_>) -> Result<Reply, Stop> {
+pub(super) async fn delete(app: &AppState, call: &Call) -> Result<Reply, Stop> {
     let url = match required(call)? {
         "all" => None,
         addr => Some(parse("addr", addr)?),
@@ -33,7 +33,7 @@ pub(super) async fn delete(app: &AppState, call: &Call<'_>) -> Result<Reply, Sto
     Ok(Reply::PingbackChanged)
 }
 
-fn required<'a>(call: &'a Call<'_>) -> Result<&'a str, Refusal> {
+fn required(call: &Call) -> Result<&str, Refusal> {
     call.params.text("addr").ok_or_else(|| Refusal::parameter("addr is missing"))
 }
 

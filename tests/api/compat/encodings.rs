@@ -56,6 +56,33 @@ async fn an_image_comes_in_every_encoding() {
 }
 
 #[tokio::test]
+async fn a_plus_that_was_not_escaped_is_one_all_the_same() {
+    let app = TestApp::with(solved_at_once(), &[]).await;
+    let scripts = Scripts::of(&app);
+    let text = base64(&image(0));
+    assert!(text.contains('+'));
+    let form = app.http.post(format!("{}/in.php", app.api));
+    let form = form.header("content-type", "application/x-www-form-urlencoded");
+    let reply = body(form.body(format!("key=k&method=base64&body={text}"))).await;
+    assert_eq!(solved(&app, &scripts, &reply).await, "OK|x7k2p");
+}
+
+#[tokio::test]
+async fn an_address_with_a_slash_too_many_will_do() {
+    let app = TestApp::with(solved_at_once(), &[]).await;
+    for path in ["//in.php", "/in.php/"] {
+        let url = format!("{}{path}?key=k&textcaptcha=x", app.api);
+        assert!(body(app.http.get(url)).await.starts_with("OK|"), "{path}");
+    }
+    for path in ["//res.php", "/res.php/"] {
+        let url = format!("{}{path}?key=k&action=getbalance", app.api);
+        // PHP's empty array is no parameters.
+        let request = app.http.post(url).header("content-type", "application/json").body("[]");
+        assert_ne!(body(request).await, "ERROR_BAD_PARAMETERS", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_boundary_may_be_quoted_and_odd() {
     let app = TestApp::with(solved_at_once(), &[]).await;
     let scripts = Scripts::of(&app);
@@ -201,10 +228,12 @@ async fn what_cannot_be_read_is_refused_in_the_familys_words() {
     assert!(body(broken).await.starts_with(r#"{"status":0,"request":"ERROR_BAD_PARAMETERS","error_text":""#));
     let flood = post().body(vec![b'a'; 5 * 1024 * 1024]);
     assert!(body(flood).await.starts_with(r#"{"status":0,"request":"ERROR_TOO_BIG_CAPTCHA_FILESIZE""#));
-    for method in ["PUT", "DELETE", "PATCH"] {
-        let url = format!("{}/in.php?key=k", app.api);
+    // A reply without a body could not hold the id.
+    for (method, reply) in [("PUT", "ERROR_BAD_PARAMETERS"), ("DELETE", "ERROR_BAD_PARAMETERS"), ("HEAD", "")]
+    {
+        let url = format!("{}/in.php?key=k&textcaptcha=x", app.api);
         let request = app.http.request(method.parse().unwrap(), url);
-        assert_eq!(body(request).await, "ERROR_BAD_PARAMETERS", "{method}");
+        assert_eq!(body(request).await, reply, "{method}");
     }
     assert_eq!(app.stored_tasks().await, 0);
     assert!(app.submissions().is_empty());

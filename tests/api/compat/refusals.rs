@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::http::StatusCode;
+use pingbox::sandbox::Share;
+use rustix::process::Signal;
 use serde_json::json;
 use sqlx::Executor as _;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::{Scripts, body};
-use crate::harness::{PATIENCE, TestApp, never_solved};
+use crate::harness::{PATIENCE, TestApp, never_solved, solved_at_once};
 use crate::process::Process;
 use crate::scripted::{Act, Scripted};
 
@@ -73,7 +76,9 @@ async fn a_silent_provider_is_waited_for_no_longer_than_sdks_wait() {
     let mut knobs = never_solved();
     knobs.hang = "1".parse().unwrap();
     let app = TestApp::with(knobs, &[]).await;
-    assert_eq!(Scripts::of(&app).submit(&CAPTCHA).await, "OK|1");
+    let mut scripts = Scripts::of(&app);
+    scripts.http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(8)).build().unwrap();
+    assert_eq!(scripts.submit(&CAPTCHA).await, "OK|1");
     assert!(!app.task("1").await["status"].as_str().unwrap().starts_with("cancel"));
 }
 
@@ -163,6 +168,62 @@ async fn a_database_that_fails_is_a_full_queue_and_nothing_is_lost() {
     assert_eq!(scripts.ask(&report).await, "CAPCHA_NOT_READY");
     other.execute("ROLLBACK").await.unwrap();
     assert_eq!(scripts.submit(&CAPTCHA).await, "OK|1");
+}
+
+#[tokio::test]
+async fn what_is_stored_after_its_caller_was_sent_away_is_not_sent() {
+    let mut knobs = never_solved();
+    // The provider takes nothing meanwhile: what is not withdrawn stays open.
+    knobs.code = Some("ERROR_NO_SLOT_AVAILABLE".to_owned());
+    let app = TestApp::with(knobs, &[]).await;
+    let scripts = Scripts::of(&app);
+    assert_eq!(scripts.submit(&CAPTCHA).await, "OK|1");
+    let mut other = app.connect().await;
+    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    // One leaves by itself, the other is told to come back.
+    let going =
+        tokio::spawn(scripts.http.get(format!("{}/in.php?key=k&textcaptcha=gone", scripts.url)).send());
+    assert_eq!(scripts.submit(&CAPTCHA).await, "ERROR_NO_SLOT_AVAILABLE");
+    going.abort();
+    drop(going.await);
+    other.execute("ROLLBACK").await.unwrap();
+    let withdrawn = async {
+        while app.number("SELECT COUNT(*) FROM task WHERE status = 'cancelled'").await
+            < app.stored_tasks().await - 1
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, withdrawn).await.expect("they are withdrawn");
+    assert_eq!(scripts.submit(&CAPTCHA).await.get(..3), Some("OK|"));
+}
+
+#[tokio::test]
+async fn a_captcha_that_was_taken_and_failed_at_once_has_an_id() {
+    let mut knobs = solved_at_once();
+    (knobs.early, knobs.unsolvable) = (Share::ALWAYS, Share::ALWAYS);
+    let app = TestApp::with(knobs, &[]).await;
+    let scripts = Scripts::of(&app);
+    let id = scripts.submitted().await;
+    assert_eq!(scripts.ask(&[("action", "get"), ("id", &id)]).await, "ERROR_CAPTCHA_UNSOLVABLE");
+}
+
+#[tokio::test]
+async fn at_shutdown_the_caller_gets_the_id_of_what_is_stored() {
+    let (scripted, process, _data) = slow("OK|2122988149").await;
+    let scripts = Scripts::at(&process.api);
+    // The first is on its way, the second waits behind it.
+    let (first, second) = (scripts.submit(&CAPTCHA), scripts.submit(&CAPTCHA));
+    let end = async {
+        scripted.until_seen("/in.php", 1).await;
+        process.until("2", |task| task["status"] == "queued").await;
+        process.server.send(Signal::TERM);
+        scripted.allow();
+    };
+    let (first, second, ()) = tokio::join!(first, second, end);
+    let mut replies = [first, second];
+    replies.sort();
+    assert_eq!(replies, ["OK|1", "OK|2"]);
 }
 
 #[tokio::test]
