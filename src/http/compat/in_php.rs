@@ -45,9 +45,9 @@ pub(super) async fn submit(app: &AppState, call: Call) -> Result<Reply, Stop> {
 
 /// The reply is a refusal, without an id: its caller must not be told of an id that it never heard.
 async fn forget_callback(app: &AppState, id: TaskId) {
-    match timeout(DROP_DEADLINE, app.ingest.drop_callback(id)).await {
-        Ok(Ok(())) => {}
-        _ => warn!(task.id = %id, "Could not drop the callback of a refused task"),
+    let dropped = timeout(DROP_DEADLINE, app.ingest.drop_callback(id)).await;
+    if !matches!(dropped, Ok(Ok(()))) {
+        warn!(task.id = %id, "Could not drop the callback of a refused task");
     }
 }
 

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// not sent yet.
 pub(super) struct Unheard {
     ingest: Option<Ingest>,
-    task: Task,
+    task: Box<Task>,
 }
 
 /// What became of a captcha.
@@ -44,7 +44,7 @@ impl Unheard {
             drop(slot);
             let stored = submitted.map(|submitted| match submitted {
                 Submitted::New(task) | Submitted::Repeated(task) => {
-                    Stored::Task(Self { ingest: Some(ingest), task })
+                    Stored::Task(Self { ingest: Some(ingest), task: Box::new(task) })
                 }
                 Submitted::OverLimit => Stored::OverLimit,
                 Submitted::KeyReused => unreachable!("no idempotency key was given"),
