@@ -15,6 +15,7 @@ CREATE TABLE delivery (
     last_status INTEGER,                    -- of HTTP, from the last attempt that got one
     last_error  TEXT,                       -- what came of the last attempt, if it failed
     created_at  INTEGER NOT NULL,
+    planned_at  INTEGER NOT NULL,           -- when due_at was set: ahead of now, the clock was set back
     due_at      INTEGER NOT NULL,           -- while it waits: not sent before this time
     ended_at    INTEGER
 ) STRICT;
@@ -29,8 +30,8 @@ CREATE TRIGGER task_called_back AFTER UPDATE OF status ON task
 WHEN NEW.callback_url IS NOT NULL AND NEW.answered_at IS NOT NULL AND OLD.answered_at IS NULL
      AND NEW.status <> 'cancelled'
 BEGIN
-    INSERT INTO delivery (task_id, url, receiver, created_at, due_at)
-    VALUES (NEW.id, NEW.callback_url, NEW.callback_receiver, NEW.answered_at,
+    INSERT INTO delivery (task_id, url, receiver, created_at, planned_at, due_at)
+    VALUES (NEW.id, NEW.callback_url, NEW.callback_receiver, NEW.answered_at, NEW.answered_at,
             CASE WHEN NEW.captcha_id IS NULL
                  THEN MAX(NEW.answered_at, MIN(NEW.created_at, NEW.answered_at) + 5000000)
                  ELSE NEW.answered_at END);

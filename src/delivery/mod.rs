@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 
 pub(crate) use self::messenger::{Deadlines, Messenger};
 pub(crate) use self::resolver::SystemNames;
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, WriteError};
 use crate::model::{Attempt, CallerUrl, Delivery, DeliveryStatus, Retries, Task, TaskId, Timestamp};
 use crate::store::{Due, Store, StoreError};
 
@@ -32,8 +32,8 @@ const MAX_PER_RECEIVER: u32 = 4;
 /// Deliveries that one look finds: twice as many as can be under way, because those that are, and others for
 /// the same receivers, may come first.
 const LOOK: u32 = 64;
-/// Pause before what became of a request, and could not be stored, is stored again.
-const RECORD_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause before what could not be stored is stored again.
+const LONGEST_RECORD_PAUSE: Duration = Duration::from_secs(30);
 
 /// Delivers what is due. Nothing is claimed on disk: one process has the database, and knows what it has
 /// under way. So a message is repeated when the process ends between its delivery and the note of it.
@@ -42,6 +42,8 @@ pub(crate) struct Deliverer {
     /// The writer says that there is something new.
     called_back: Arc<Notify>,
     under_way: UnderWay,
+    /// The clock at the last turn; `None` at the start.
+    last_seen: Option<Timestamp>,
 }
 
 /// When things are done.
@@ -53,6 +55,8 @@ pub(crate) struct Rhythm {
     /// How long requests under way may take to end at shutdown. What does not is tried again after the
     /// start.
     pub(crate) grace: Duration,
+    /// Pause before what could not be stored is stored again; each further one is twice as long.
+    pub(crate) record_pause: Duration,
 }
 
 impl Rhythm {
@@ -60,6 +64,7 @@ impl Rhythm {
         retries: Retries::STANDARD,
         look_interval: Duration::from_secs(2),
         grace: Duration::from_secs(5),
+        record_pause: Duration::from_millis(500),
     };
 }
 
@@ -116,13 +121,14 @@ impl Deliverer {
         called_back: Arc<Notify>,
     ) -> Self {
         let work = Arc::new(Work { store, ingest, messenger, rhythm });
-        Self { work, called_back, under_way: UnderWay::default() }
+        Self { work, called_back, under_way: UnderWay::default(), last_seen: None }
     }
 
     /// Delivers until `shutdown`; requests under way have a little time to end then.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut attempts = JoinSet::new();
         while !shutdown.is_cancelled() {
+            shutdown.run_until_cancelled(self.mind_clock(Timestamp::now())).await;
             if let Err(error) = self.start_due(&mut attempts).await {
                 warn!(%error, "Could not look for callbacks to deliver: {error}");
             }
@@ -149,6 +155,22 @@ impl Deliverer {
             );
             attempts.shutdown().await;
         }
+    }
+
+    /// At the start, and when the clock is seen to go back, waits that begin in the future begin at once: as
+    /// planned, what is due in 5 s would be due in a year.
+    async fn mind_clock(&mut self, now: Timestamp) {
+        if self.last_seen.is_some_and(|last| last <= now) {
+            self.last_seen = Some(now);
+            return;
+        }
+        let work = &self.work;
+        let failed = |error| warn!(%error, "Could not plan callbacks by the clock as it stands: {error}");
+        let replanned = work.until_stored(|| work.ingest.replan_deliveries(), failed).await;
+        if replanned > 0 {
+            warn!(deliveries = replanned, "The clock was set back: callbacks that wait were planned anew");
+        }
+        self.last_seen = Some(now);
     }
 
     /// Starts what is due, as far as there is room.
@@ -206,11 +228,32 @@ impl Work {
         delivery.attempted(&attempt, &self.rhythm.retries, random(), Timestamp::now());
         report(&delivery);
         // Not stored, it would be sent again at once: better it takes up room until it is.
-        while let Err(error) = self.ingest.delivery_tried(delivery.clone()).await {
-            warn!(task.id = %delivery.task, %error, "Could not store what became of a callback: {error}");
-            sleep(RECORD_PAUSE).await;
-        }
+        let task = delivery.task;
+        let failed =
+            |error| warn!(task.id = %task, %error, "Could not store what became of a callback: {error}");
+        self.until_stored(|| self.ingest.delivery_tried(delivery.clone()), failed).await;
         Ended { id: delivery.id, receiver: delivery.receiver }
+    }
+
+    /// Writes until it is stored. Only the first failure is told of: a database that cannot be written would
+    /// fill the log.
+    async fn until_stored<T, W>(&self, write: impl Fn() -> W, failed: impl FnOnce(WriteError)) -> T
+    where
+        W: Future<Output = Result<T, WriteError>>,
+    {
+        let mut failed = Some(failed);
+        let mut pause = self.rhythm.record_pause;
+        loop {
+            match write().await {
+                Ok(stored) => return stored,
+                Err(error) => match failed.take() {
+                    Some(failed) => failed(error),
+                    None => debug!(%error, "Could not store it again: {error}"),
+                },
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_RECORD_PAUSE);
+        }
     }
 }
 

@@ -206,6 +206,49 @@ async fn retries_are_found_without_being_told() {
     service.until(delivered).await;
 }
 
+/// As if the clock had been set back by a century.
+const CLOCK_SET_BACK: &str = "UPDATE delivery SET planned_at = planned_at + 3155760000000000,
+    due_at = due_at + 3155760000000000";
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_before_the_start_holds_nothing_up() {
+    let receiver = Receiver::start(&[OK]).await;
+    let mut service = Service::open().await;
+    service.solved(&receiver.url(), "Friday").await;
+    service.store.execute(CLOCK_SET_BACK).await;
+    service.deliver(Setup::default());
+    service.until(delivered).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_holds_nothing_up() {
+    let receiver = Receiver::start(&[OK]).await;
+    let mut service = Service::open().await;
+    service.solved(&receiver.url(), "Friday").await;
+    service.store.execute(CLOCK_SET_BACK).await;
+    let mut deliverer = service.deliverer(Setup::default());
+    deliverer.last_seen = Some(Timestamp::from_micros(4_000_000_000_000_000));
+    service.run(deliverer);
+    service.until(delivered).await;
+}
+
+#[tokio::test]
+async fn a_wait_is_as_long_after_the_clock_was_set_back() {
+    let service = Service::open().await;
+    service.solved("http://example.com/", "Friday").await;
+    service.solved("http://example.com/", "Friday").await;
+    service.store.execute("UPDATE delivery SET due_at = planned_at + 7000000").await;
+    let before = service.store.deliveries().await;
+    assert_eq!(service.ingest.replan_deliveries().await, Ok(0));
+    assert_eq!(service.store.deliveries().await, before);
+    service.store.execute(CLOCK_SET_BACK).await;
+    assert_eq!(service.ingest.replan_deliveries().await, Ok(2));
+    for delivery in service.store.deliveries().await {
+        assert_eq!(delivery.due_at.since(delivery.planned_at), Duration::from_secs(7));
+        assert!(delivery.planned_at <= Timestamp::now());
+    }
+}
+
 #[tokio::test]
 async fn at_shutdown_a_request_may_end() {
     let receiver = Receiver::start(&[Act::ReplyWhenAllowed("200 OK\r\n")]).await;
@@ -237,13 +280,25 @@ async fn what_hangs_at_shutdown_is_delivered_after_the_start() {
 
 #[tokio::test]
 async fn what_cannot_be_stored_is_not_sent_again_and_again() {
-    let receiver = Receiver::start(&[OK]).await;
+    let log = service::Log::default();
+    let _listening = log.listen();
+    let receiver = Receiver::start(&[Act::ReplyWhenAllowed("200 OK\r\n")]).await;
     let mut service = Service::open().await;
-    service.solved(&receiver.url(), "Friday").await;
-    service.break_writer().await;
-    let rhythm = Rhythm { grace: Duration::ZERO, ..Setup::default().rhythm };
+    let (grace, record_pause) = (Duration::ZERO, Duration::from_millis(1));
+    let rhythm = Rhythm { grace, record_pause, ..Setup::default().rhythm };
     service.deliver(Setup { rhythm, ..Setup::default() });
+    service.solved(&receiver.url(), "Friday").await;
     receiver.until_seen(1).await;
+    service.break_writer().await;
+    receiver.allow(100);
+    let said = |words: &str| log.text().matches(words).count();
+    in_time(async {
+        while said("Could not store it again") < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(said("Could not store what became of a callback"), 1);
     for _ in 0..100 {
         service.called_back.notify_one();
         // As much work as a look.

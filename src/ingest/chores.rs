@@ -31,6 +31,8 @@ pub(super) enum Chore {
     ReportEnded(Asked<Report, ()>),
     /// A delivery was tried.
     Delivery(Asked<Delivery, ()>),
+    /// Has deliveries whose wait begins in the future begin it now; how many.
+    ReplanDeliveries(Asked<(), u64>),
     /// The caller of a task knows already how it ended.
     DropCallback(Asked<TaskId, ()>),
     /// Has every submitted task asked for soon; how many.
@@ -70,6 +72,7 @@ impl Chore {
             Self::Report(asked) => asked.answer = Some(report(tx, asked.question, now).await?),
             Self::ReportEnded(asked) => asked.answer = Some(tx.store_report(&asked.question).await?),
             Self::Delivery(asked) => asked.answer = Some(tx.store_delivery(&asked.question).await?),
+            Self::ReplanDeliveries(asked) => asked.answer = Some(tx.replan_deliveries(now).await?),
             Self::DropCallback(asked) => asked.answer = Some(tx.drop_delivery(asked.question).await?),
             Self::AskForAll(asked) => asked.answer = Some(tx.ask_for_all(now).await?),
             Self::Remember(asked) => {
@@ -107,6 +110,7 @@ impl Chore {
             Self::Report(asked) => asked.finish(failure),
             Self::ReportEnded(asked) => asked.finish(failure),
             Self::Delivery(asked) => asked.finish(failure),
+            Self::ReplanDeliveries(asked) => asked.finish(failure),
             Self::DropCallback(asked) => asked.finish(failure),
             Self::AskForAll(asked) => asked.finish(failure),
             Self::Remember(asked) => asked.finish(failure),

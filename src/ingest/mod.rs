@@ -126,6 +126,11 @@ impl Ingest {
         self.ask_chore(Chore::Delivery, delivery).await
     }
 
+    /// Has deliveries whose wait begins ahead of the clock, which was set back, begin it now; how many.
+    pub(crate) async fn replan_deliveries(&self) -> Result<u64, WriteError> {
+        self.ask_chore(Chore::ReplanDeliveries, ()).await
+    }
+
     /// Deletes what waits to be told of a task, because its caller has been told in another way.
     pub(crate) async fn drop_callback(&self, id: TaskId) -> Result<(), WriteError> {
         self.ask_chore(Chore::DropCallback, id).await

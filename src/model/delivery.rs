@@ -27,6 +27,8 @@ pub struct Delivery {
     pub last_status: Option<u16>,
     /// What came of the last attempt, if it failed.
     pub last_error: Option<String>,
+    /// When `due_at` was set.
+    pub planned_at: Timestamp,
     /// While it waits: not tried before this time.
     pub due_at: Timestamp,
     /// When it was delivered or given up on.
@@ -134,7 +136,7 @@ impl Delivery {
             Attempt::Failed(_) => Duration::ZERO,
         };
         match retries.wait(self.attempts, random) {
-            Some(wait) => self.due_at = now.after(wait.max(pause)),
+            Some(wait) => (self.planned_at, self.due_at) = (now, now.after(wait.max(pause))),
             None => self.end(DeliveryStatus::Dead, now),
         }
     }
@@ -178,6 +180,7 @@ mod tests {
             attempts: 0,
             last_status: None,
             last_error: None,
+            planned_at: NOW,
             due_at: NOW,
             ended_at: None,
         }

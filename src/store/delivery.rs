@@ -18,7 +18,8 @@ pub(crate) struct Due {
 /// The columns that [`due`] reads.
 macro_rules! delivery_columns {
     () => {
-        "delivery.id, task_id, url, receiver, status, attempts, last_status, last_error, due_at, ended_at"
+        "delivery.id, task_id, url, receiver, status, attempts, last_status, last_error, planned_at, due_at, \
+         ended_at"
     };
 }
 
@@ -50,6 +51,7 @@ fn due(row: &SqliteRow) -> Result<Due, sqlx::Error> {
         attempts: row.try_get("attempts")?,
         last_status: row.try_get("last_status")?,
         last_error: row.try_get("last_error")?,
+        planned_at: time(row, "planned_at")?,
         due_at: time(row, "due_at")?,
         ended_at: time_if_any(row, "ended_at")?,
     };
@@ -89,7 +91,7 @@ impl WriteTx<'_> {
     /// Stores what became of a delivery.
     pub(crate) async fn store_delivery(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE delivery SET status = $2, attempts = $3, last_status = $4, last_error = $5,
-                due_at = $6, ended_at = $7
+                planned_at = $6, due_at = $7, ended_at = $8
             WHERE id = $1";
         sqlx::query(SQL)
             .bind(delivery.id)
@@ -97,11 +99,21 @@ impl WriteTx<'_> {
             .bind(delivery.attempts)
             .bind(delivery.last_status)
             .bind(delivery.last_error.as_deref())
+            .bind(delivery.planned_at.as_micros())
             .bind(delivery.due_at.as_micros())
             .bind(delivery.ended_at.map(Timestamp::as_micros))
             .execute(self.connection())
             .await?;
         Ok(())
+    }
+
+    /// Has waits that begin ahead of `now` begin now: the clock was set back, and they would last too long.
+    /// How many there were. It reads all that waits.
+    pub(crate) async fn replan_deliveries(&mut self, now: Timestamp) -> Result<u64, StoreError> {
+        const SQL: &str = "UPDATE delivery SET due_at = due_at - (planned_at - $1), planned_at = $1
+            WHERE status = 'waiting' AND planned_at > $1";
+        let done = sqlx::query(SQL).bind(now.as_micros()).execute(self.connection()).await?;
+        Ok(done.rows_affected())
     }
 
     /// Deletes what waits to be told of a task.

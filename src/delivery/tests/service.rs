@@ -46,7 +46,7 @@ impl Default for Setup {
             allow: &["127.0.0.1/32"],
             names: Arc::new(SystemNames::new()),
             deadlines: Deadlines::STANDARD,
-            rhythm: Rhythm { retries, look_interval: hour, grace: PATIENCE },
+            rhythm: Rhythm { retries, look_interval: hour, grace: PATIENCE, ..Rhythm::STANDARD },
         }
     }
 }
@@ -100,12 +100,20 @@ impl Service {
 
     /// Starts to deliver.
     pub(super) fn deliver(&mut self, setup: Setup) {
+        let deliverer = self.deliverer(setup);
+        self.run(deliverer);
+    }
+
+    pub(super) fn run(&mut self, deliverer: Deliverer) {
+        self.delivering = Some(tokio::spawn(deliverer.run(self.shutdown.clone())));
+    }
+
+    pub(super) fn deliverer(&self, setup: Setup) -> Deliverer {
         let rules = AddressRules::new(setup.allow.iter().map(|network| network.parse().unwrap()).collect());
         let messenger = Messenger::new(rules, setup.names, setup.deadlines).unwrap();
         let (store, ingest) = (self.store.clone(), self.ingest.clone());
         let called_back = Arc::clone(&self.called_back);
-        let deliverer = Deliverer::new(store, ingest, messenger, setup.rhythm, called_back);
-        self.delivering = Some(tokio::spawn(deliverer.run(self.shutdown.clone())));
+        Deliverer::new(store, ingest, messenger, setup.rhythm, called_back)
     }
 
     pub(super) async fn stop_delivering(&mut self) {
