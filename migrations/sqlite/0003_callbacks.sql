@@ -8,6 +8,7 @@ ALTER TABLE task ADD COLUMN callback_receiver TEXT; -- its host:port
 CREATE TABLE delivery (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     task_id     INTEGER NOT NULL REFERENCES task (id) ON DELETE CASCADE,
+    owner       INTEGER NOT NULL,           -- of the task: token.id; 0 is local
     url         TEXT    NOT NULL,
     receiver    TEXT    NOT NULL,           -- host:port
     status      TEXT    NOT NULL DEFAULT 'waiting', -- waiting, delivered, dead
@@ -21,7 +22,8 @@ CREATE TABLE delivery (
 ) STRICT;
 
 CREATE INDEX delivery_by_task ON delivery (task_id);
-CREATE INDEX delivery_due ON delivery (receiver, due_at) WHERE status = 'waiting';
+CREATE INDEX delivery_due ON delivery (receiver, owner, due_at) WHERE status = 'waiting';
+CREATE INDEX delivery_soonest ON delivery (due_at) WHERE status = 'waiting';
 
 -- A trigger, so that the end of a task and what its caller is told are one statement, whatever ended it.
 -- One that the provider never took may be refused by the reply of in.php, which waits 4 s at most for it: only
@@ -30,8 +32,8 @@ CREATE TRIGGER task_called_back AFTER UPDATE OF status ON task
 WHEN NEW.callback_url IS NOT NULL AND NEW.answered_at IS NOT NULL AND OLD.answered_at IS NULL
      AND NEW.status <> 'cancelled'
 BEGIN
-    INSERT INTO delivery (task_id, url, receiver, created_at, planned_at, due_at)
-    VALUES (NEW.id, NEW.callback_url, NEW.callback_receiver, NEW.answered_at, NEW.answered_at,
+    INSERT INTO delivery (task_id, owner, url, receiver, created_at, planned_at, due_at)
+    VALUES (NEW.id, NEW.owner, NEW.callback_url, NEW.callback_receiver, NEW.answered_at, NEW.answered_at,
             CASE WHEN NEW.captcha_id IS NULL
                  THEN MAX(NEW.answered_at, MIN(NEW.created_at, NEW.answered_at) + 5000000)
                  ELSE NEW.answered_at END);

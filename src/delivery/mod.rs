@@ -2,33 +2,38 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `mod.rs` | what is tried when: so many at a time, so many for one receiver |
+//! | `mod.rs` | what is tried when |
+//! | `under_way.rs` | what is being tried: so many at a time, for one receiver, for one owner |
 //! | `messenger.rs` | one request: what is sent, its limits, what its reply means |
 //! | `resolver.rs` | the addresses of a name, all of which must be allowed |
 
 mod messenger;
 mod resolver;
+mod under_way;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub(crate) use self::messenger::{Deadlines, Messenger};
 pub(crate) use self::resolver::SystemNames;
+use self::under_way::{Ended, UnderWay};
 use crate::ingest::{Ingest, WriteError};
 use crate::model::{Attempt, CallerUrl, Delivery, DeliveryStatus, Retries, Task, TaskId, Timestamp};
-use crate::store::{Due, Store, StoreError};
+use crate::store::{Due, Look, Store, StoreError};
 
 /// Requests under way at a time. More wait in the database.
 const MAX_IN_FLIGHT: usize = 32;
 /// Requests under way to one receiver, so that one that hangs leaves room for others.
 const MAX_PER_RECEIVER: u32 = 4;
+/// Requests under way for one owner of tasks, whose receivers may all hang: half of all.
+const MAX_PER_OWNER: u32 = 16;
 /// Deliveries that one look finds: twice as many as can be under way, because those that are, and others for
 /// the same receivers, may come first.
 const LOOK: u32 = 64;
@@ -52,6 +57,8 @@ pub(crate) struct Rhythm {
     pub(crate) retries: Retries,
     /// How often there is a look for what is due, besides when the writer says so.
     pub(crate) look_interval: Duration,
+    /// The least time between two looks: one reads something of every receiver that waits.
+    pub(crate) look_pause: Duration,
     /// How long requests under way may take to end at shutdown. What does not is tried again after the
     /// start.
     pub(crate) grace: Duration,
@@ -63,6 +70,7 @@ impl Rhythm {
     pub(crate) const STANDARD: Self = Self {
         retries: Retries::STANDARD,
         look_interval: Duration::from_secs(2),
+        look_pause: Duration::from_millis(50),
         grace: Duration::from_secs(5),
         record_pause: Duration::from_millis(500),
     };
@@ -74,42 +82,6 @@ struct Work {
     ingest: Ingest,
     messenger: Messenger,
     rhythm: Rhythm,
-}
-
-/// What is being tried.
-#[derive(Default)]
-struct UnderWay {
-    ids: HashSet<i64>,
-    by_receiver: HashMap<String, u32>,
-}
-
-impl UnderWay {
-    /// Whether there is room for this one, and it is not under way yet. If so, it is now.
-    fn take(&mut self, delivery: &Delivery) -> bool {
-        let is_full = self.ids.len() >= MAX_IN_FLIGHT
-            || self.by_receiver.get(&delivery.receiver).is_some_and(|count| *count >= MAX_PER_RECEIVER);
-        if is_full || !self.ids.insert(delivery.id) {
-            return false;
-        }
-        *self.by_receiver.entry(delivery.receiver.clone()).or_default() += 1;
-        true
-    }
-
-    fn release(&mut self, ended: &Ended) {
-        self.ids.remove(&ended.id);
-        if let Some(count) = self.by_receiver.get_mut(&ended.receiver) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_receiver.remove(&ended.receiver);
-            }
-        }
-    }
-}
-
-/// An attempt that has ended.
-struct Ended {
-    id: i64,
-    receiver: String,
 }
 
 impl Deliverer {
@@ -127,28 +99,33 @@ impl Deliverer {
     /// Delivers until `shutdown`; requests under way have a little time to end then.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut attempts = JoinSet::new();
+        let rhythm = self.work.rhythm;
+        let mut next_look = Instant::now();
         while !shutdown.is_cancelled() {
+            shutdown.run_until_cancelled(sleep_until(next_look)).await;
+            next_look = Instant::now() + rhythm.look_pause;
             shutdown.run_until_cancelled(self.mind_clock(Timestamp::now())).await;
-            if let Err(error) = self.start_due(&mut attempts).await {
+            let started = self.start_due(&mut attempts).await.unwrap_or_else(|error| {
                 warn!(%error, "Could not look for callbacks to deliver: {error}");
-            }
+                0
+            });
+            let pause = if started > 0 { Duration::ZERO } else { rhythm.look_interval };
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = self.called_back.notified() => {}
                 Some(ended) = attempts.join_next() => self.ended(ended),
-                () = sleep(self.work.rhythm.look_interval) => {}
+                () = sleep(pause) => {}
             }
             while let Some(ended) = attempts.try_join_next() {
                 self.ended(ended);
             }
         }
-        let grace = self.work.rhythm.grace;
         let ending = async {
             while let Some(ended) = attempts.join_next().await {
                 self.ended(ended);
             }
         };
-        if timeout(grace, ending).await.is_err() {
+        if timeout(rhythm.grace, ending).await.is_err() {
             info!(
                 deliveries = attempts.len(),
                 "Some callbacks were not delivered in time: they are tried again after the start"
@@ -173,26 +150,30 @@ impl Deliverer {
         self.last_seen = Some(now);
     }
 
-    /// Starts what is due, as far as there is room.
-    async fn start_due(&mut self, attempts: &mut JoinSet<Ended>) -> Result<(), StoreError> {
-        if attempts.len() >= MAX_IN_FLIGHT {
-            return Ok(());
+    /// Starts what is due, as far as there is room; how many. There may be more, of other owners.
+    async fn start_due(&mut self, attempts: &mut JoinSet<Ended>) -> Result<usize, StoreError> {
+        let (store, now) = (&self.work.store, Timestamp::now());
+        if !self.under_way.has_room() || !store.is_any_due(self.under_way.ids().iter().copied(), now).await? {
+            return Ok(0);
         }
-        let mut due = self.work.store.due_deliveries(MAX_PER_RECEIVER, LOOK, Timestamp::now()).await?;
-        due.retain(|due| !self.under_way.ids.contains(&due.delivery.id));
+        let look = Look { limit: LOOK, per_receiver: MAX_PER_RECEIVER, but: self.under_way.full_owner() };
+        let mut due = store.due_deliveries(look, now).await?;
+        due.retain(|due| !self.under_way.ids().contains(&due.delivery.id));
         if due.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let ids: Vec<TaskId> = due.iter().map(|due| due.delivery.task).collect();
-        let tasks = self.work.store.tasks_to_tell(&ids).await?;
+        let tasks = store.tasks_to_tell(&ids).await?;
         let tasks: HashMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
+        let mut started = 0;
         for due in due {
             if self.under_way.take(&due.delivery) {
                 let message = message(&due, tasks.get(&due.delivery.task));
                 attempts.spawn(Arc::clone(&self.work).attempt(due.delivery, message));
+                started += 1;
             }
         }
-        Ok(())
+        Ok(started)
     }
 
     fn ended(&mut self, ended: Result<Ended, JoinError>) {
@@ -232,7 +213,7 @@ impl Work {
         let failed =
             |error| warn!(task.id = %task, %error, "Could not store what became of a callback: {error}");
         self.until_stored(|| self.ingest.delivery_tried(delivery.clone()), failed).await;
-        Ended { id: delivery.id, receiver: delivery.receiver }
+        Ended { id: delivery.id, owner: delivery.owner, receiver: delivery.receiver }
     }
 
     /// Writes until it is stored. Only the first failure is told of: a database that cannot be written would

@@ -173,6 +173,42 @@ async fn a_receiver_that_hangs_does_not_hold_up_others() {
 }
 
 #[tokio::test]
+async fn a_caller_whose_receivers_hang_does_not_hold_up_others() {
+    let stuck = Receiver::start(&[Act::ReplyWhenAllowed("200 OK\r\n")]).await;
+    let brisk = Receiver::start(&[OK]).await;
+    let mut service = Service::open().await;
+    // More of them than one look finds, and due before the other.
+    for number in 0..2 * LOOK {
+        service.solved(&format!("http://r{number}.test:{}/", stuck.address.port()), "Friday").await;
+    }
+    service.store.execute("UPDATE delivery SET owner = 7, due_at = due_at - 10000000").await;
+    service.solved(&brisk.url(), "Friday").await;
+    service.deliver(Setup::default().named(&[&[stuck.ip()]]));
+    service.until(|all| all.last().unwrap().status == DeliveryStatus::Delivered).await;
+    stuck.until_seen(MAX_PER_OWNER as usize).await;
+    stuck.allow(2 * LOOK as usize);
+    service.until(delivered).await;
+    assert_eq!(stuck.most_open(), MAX_PER_OWNER as usize);
+}
+
+#[tokio::test]
+async fn callers_of_one_receiver_share_its_places() {
+    let stuck = Receiver::start(&[Act::ReplyWhenAllowed("200 OK\r\n")]).await;
+    let brisk = Receiver::start(&[OK]).await;
+    let mut service = Service::open().await;
+    for _ in 0..2 * LOOK {
+        service.solved(&stuck.url(), "Friday").await;
+    }
+    service.store.execute("UPDATE delivery SET owner = id, due_at = due_at - 10000000").await;
+    service.solved(&brisk.url(), "Friday").await;
+    service.deliver(Setup::default());
+    service.until(|all| all.last().unwrap().status == DeliveryStatus::Delivered).await;
+    stuck.allow(2 * LOOK as usize);
+    service.until(delivered).await;
+    assert_eq!(stuck.most_open(), MAX_PER_RECEIVER as usize);
+}
+
+#[tokio::test]
 async fn only_so_many_requests_are_under_way() {
     let stuck = Receiver::start(&[Act::ReplyWhenAllowed("200 OK\r\n")]).await;
     let mut service = Service::open().await;
@@ -182,13 +218,9 @@ async fn only_so_many_requests_are_under_way() {
             service.solved(&format!("http://r{number}.test:{}/", stuck.address.port()), "Friday").await;
         }
     }
+    service.store.execute("UPDATE delivery SET owner = id % 3").await;
     service.deliver(Setup::default().named(&[&[stuck.ip()]]));
-    in_time(async {
-        while stuck.most_open() < MAX_IN_FLIGHT {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    stuck.until_seen(MAX_IN_FLIGHT).await;
     stuck.allow(2 * MAX_IN_FLIGHT);
     service.until(delivered).await;
     assert_eq!(stuck.most_open(), MAX_IN_FLIGHT);

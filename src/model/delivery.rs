@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{TaskId, Timestamp};
+use super::{TaskId, Timestamp, TokenId};
 
 /// The longest pause that a receiver can ask for by `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
@@ -17,6 +17,8 @@ pub struct Delivery {
     pub id: i64,
     /// The task whose end it tells.
     pub task: TaskId,
+    /// Who submitted that task.
+    pub owner: TokenId,
     /// The receiver's host and port.
     pub receiver: String,
     /// Where it stands.
@@ -175,6 +177,7 @@ mod tests {
         Delivery {
             id: 1,
             task: TaskId::new(1).unwrap(),
+            owner: TokenId::LOCAL,
             receiver: "example.com:80".to_owned(),
             status: DeliveryStatus::Waiting,
             attempts: 0,

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use super::rows::{self, parsed, task_columns, task_id, time, time_if_any};
 use super::write::json;
 use super::{Store, StoreError, WriteTx};
-use crate::model::{Delivery, Task, TaskId, Timestamp};
+use crate::model::{Delivery, Task, TaskId, Timestamp, TokenId};
 
 /// A delivery, and the URL as it is stored.
 #[derive(Clone, Debug)]
@@ -18,34 +18,62 @@ pub(crate) struct Due {
 /// The columns that [`due`] reads.
 macro_rules! delivery_columns {
     () => {
-        "delivery.id, task_id, url, receiver, status, attempts, last_status, last_error, planned_at, due_at, \
+        "id, task_id, owner, url, receiver, status, attempts, last_status, last_error, planned_at, due_at, \
          ended_at"
     };
 }
 
-/// Goes through the receivers by the index, and reads only a few rows of each.
+/// Goes through the receivers, and who has deliveries for each, by the index, and reads only a few rows of each.
 macro_rules! due_sql {
     () => {
         concat!(
-            "WITH RECURSIVE target (host) AS (
-                SELECT MIN(receiver) FROM delivery WHERE status = 'waiting'
+            "WITH RECURSIVE target (host, caller) AS (
+                SELECT * FROM (
+                    SELECT receiver, owner FROM delivery WHERE status = 'waiting'
+                    ORDER BY receiver, owner LIMIT 1)
                 UNION ALL
-                SELECT (SELECT MIN(receiver) FROM delivery WHERE status = 'waiting' AND receiver > host)
-                FROM target WHERE host IS NOT NULL)
+                SELECT next.receiver, next.owner FROM target JOIN delivery AS next ON next.id = COALESCE((
+                    SELECT id FROM delivery WHERE status = 'waiting' AND receiver = host AND owner > caller
+                    ORDER BY owner LIMIT 1), (
+                    SELECT id FROM delivery WHERE status = 'waiting' AND receiver > host
+                    ORDER BY receiver, owner LIMIT 1))),
+            found AS (
+                SELECT delivery.*, ROW_NUMBER() OVER (PARTITION BY receiver ORDER BY due_at) AS place
+                FROM target JOIN delivery ON delivery.id IN (
+                    SELECT id FROM delivery
+                    WHERE status = 'waiting' AND receiver = host AND owner = caller AND due_at <= $1
+                    ORDER BY due_at LIMIT $2)
+                WHERE caller IS NOT $4)
             SELECT ",
             delivery_columns!(),
-            " FROM target JOIN delivery ON delivery.id IN (
-                SELECT id FROM delivery WHERE status = 'waiting' AND receiver = host AND due_at <= $1
-                ORDER BY due_at LIMIT $2)
-            ORDER BY due_at LIMIT $3"
+            " FROM found WHERE place <= $2 ORDER BY due_at LIMIT $3"
         )
     };
+}
+
+macro_rules! any_due_sql {
+    () => {
+        "SELECT EXISTS (SELECT 1 FROM delivery
+            WHERE status = 'waiting' AND due_at <= $1 AND id NOT IN (SELECT value FROM json_each($2)))"
+    };
+}
+
+/// What a look is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// At most this many deliveries.
+    pub(crate) limit: u32,
+    /// At most this many for one receiver, so that one for which many wait does not hide the others.
+    pub(crate) per_receiver: u32,
+    /// None of theirs.
+    pub(crate) but: Option<TokenId>,
 }
 
 fn due(row: &SqliteRow) -> Result<Due, sqlx::Error> {
     let delivery = Delivery {
         id: row.try_get("id")?,
         task: task_id(row, "task_id")?,
+        owner: TokenId::from_number(row.try_get("owner")?),
         receiver: row.try_get("receiver")?,
         status: parsed(row, "status")?,
         attempts: row.try_get("attempts")?,
@@ -59,20 +87,26 @@ fn due(row: &SqliteRow) -> Result<Due, sqlx::Error> {
 }
 
 impl Store {
-    /// Deliveries that are due, those due longest first: at most `limit`, and `per_receiver` of them for each
-    /// receiver, so that one for which many wait does not hide the others.
-    pub(crate) async fn due_deliveries(
+    /// Whether a delivery is due besides these.
+    pub(crate) async fn is_any_due(
         &self,
-        per_receiver: u32,
-        limit: u32,
+        besides: impl Iterator<Item = i64>,
         now: Timestamp,
-    ) -> Result<Vec<Due>, StoreError> {
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = any_due_sql!();
+        let row = sqlx::query(SQL).bind(now.as_micros()).bind(json(besides)).fetch_one(&self.reader).await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// Deliveries that are due, those due longest first. It takes the longer the more receivers wait.
+    pub(crate) async fn due_deliveries(&self, look: Look, now: Timestamp) -> Result<Vec<Due>, StoreError> {
         const SQL: &str = due_sql!();
         let rows = sqlx::query(SQL)
             .bind(now.as_micros())
-            .bind(per_receiver)
-            .bind(limit)
-            .fetch_all(&self.own_reader)
+            .bind(look.per_receiver)
+            .bind(look.limit)
+            .bind(look.but.map(TokenId::number))
+            .fetch_all(&self.reader)
             .await?;
         Ok(rows.iter().map(due).collect::<Result<_, _>>()?)
     }
@@ -82,7 +116,7 @@ impl Store {
         const SQL: &str =
             concat!("SELECT ", task_columns!(), " FROM task WHERE id IN (SELECT value FROM json_each($1))");
         let keys = json(ids.iter().map(|id| id.number()));
-        let found = sqlx::query(SQL).bind(keys).fetch_all(&self.own_reader).await?;
+        let found = sqlx::query(SQL).bind(keys).fetch_all(&self.reader).await?;
         Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
     }
 }
@@ -144,18 +178,30 @@ impl Store {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn what_is_due_is_found_by_the_index() {
-        const PLAN: &str = concat!("EXPLAIN QUERY PLAN ", due_sql!());
+    async fn plan(sql: &'static str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
-        let rows = sqlx::query(PLAN).bind(0).bind(4).bind(64).fetch_all(&store.own_reader).await;
-        let steps: Vec<String> = rows.unwrap().iter().map(|row| row.get("detail")).collect();
+        let rows = sqlx::query(sql).bind(0).bind(4).bind(64).bind(1).fetch_all(&store.reader).await;
+        rows.unwrap().iter().map(|row| row.get("detail")).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_due_is_found_by_the_index() {
+        let steps = plan(concat!("EXPLAIN QUERY PLAN ", due_sql!())).await;
         let by_index = |terms: &str| {
-            let wanted = format!("SEARCH delivery USING COVERING INDEX delivery_due {terms}");
+            let wanted = format!("SEARCH delivery USING COVERING INDEX delivery_due ({terms})");
             steps.iter().any(|step| step.contains(&wanted))
         };
-        assert!(by_index("(receiver>?)") && by_index("(receiver=? AND due_at<?)"), "{steps:#?}");
-        assert!(!steps.iter().any(|step| step.contains("SCAN delivery")), "{steps:#?}");
+        assert!(by_index("receiver=? AND owner>?") && by_index("receiver>?"), "{steps:#?}");
+        assert!(by_index("receiver=? AND owner=? AND due_at<?"), "{steps:#?}");
+        // The first receiver is the beginning of the index.
+        let scans: Vec<_> = steps.iter().filter(|step| step.contains("SCAN delivery")).collect();
+        assert_eq!(scans, ["SCAN delivery USING COVERING INDEX delivery_due"]);
+    }
+
+    #[tokio::test]
+    async fn whether_anything_is_due_is_found_by_the_index() {
+        let steps = plan(concat!("EXPLAIN QUERY PLAN ", any_due_sql!(), " OR $3 = $4")).await;
+        assert!(steps.iter().any(|step| step.contains("INDEX delivery_soonest (due_at<?)")), "{steps:#?}");
     }
 }

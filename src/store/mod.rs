@@ -18,7 +18,7 @@ use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 pub(crate) use account::{AccountId, Credit};
-pub(crate) use delivery::Due;
+pub(crate) use delivery::{Due, Look};
 pub(crate) use read::{Counted, MAX_SCAN, TaskFilter};
 pub(crate) use retention::{Retired, RetirementPlan};
 pub(crate) use write::{IdempotencyKey, NewTask, Parked, ParkedPingback, WriteTx};

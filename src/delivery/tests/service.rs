@@ -46,7 +46,13 @@ impl Default for Setup {
             allow: &["127.0.0.1/32"],
             names: Arc::new(SystemNames::new()),
             deadlines: Deadlines::STANDARD,
-            rhythm: Rhythm { retries, look_interval: hour, grace: PATIENCE, ..Rhythm::STANDARD },
+            rhythm: Rhythm {
+                retries,
+                look_interval: hour,
+                look_pause: Duration::ZERO,
+                grace: PATIENCE,
+                ..Rhythm::STANDARD
+            },
         }
     }
 }
