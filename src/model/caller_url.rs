@@ -31,6 +31,12 @@ pub enum InvalidUrl {
     /// It has another scheme.
     #[error("begins with neither http:// nor https://")]
     Scheme,
+    /// Its host is no name or address that can be called.
+    #[error("has a host that cannot be called")]
+    Host,
+    /// Nobody can be called at port 0.
+    #[error("has port 0")]
+    Port,
     /// It has a fragment, which could not be sent.
     #[error("has a part after a #, which is never sent")]
     Fragment,
@@ -40,7 +46,7 @@ impl CallerUrl {
     /// Reads what a caller gave: with a scheme, or without one, which means http.
     ///
     /// # Errors
-    /// When it is too long, no URL, not for HTTP, or has a fragment.
+    /// When it is too long, no URL, not for HTTP, has a fragment, or a host or port that cannot be called.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
         let text = text.trim();
         if text.len() > MAX_BYTES {
@@ -59,8 +65,13 @@ impl CallerUrl {
             return Err(InvalidUrl::Malformed);
         }
         let url = Url::parse(&format!("{scheme}://{rest}")).map_err(|_| InvalidUrl::Malformed)?;
-        if url.host().is_none() {
-            return Err(InvalidUrl::Malformed);
+        match url.host() {
+            None => return Err(InvalidUrl::Malformed),
+            Some(Host::Domain(name)) if !can_be_called(name) => return Err(InvalidUrl::Host),
+            Some(_) => {}
+        }
+        if url.port() == Some(0) {
+            return Err(InvalidUrl::Port);
         }
         if url.fragment().is_some() {
             return Err(InvalidUrl::Fragment);
@@ -91,6 +102,15 @@ impl CallerUrl {
     pub fn receiver(&self) -> String {
         format!("{}:{}", self.host(), self.url.port_or_known_default().unwrap_or(0))
     }
+}
+
+/// Whether each part of a name is made of letters, digits, `-` and `_`. The URL's parser takes more than the
+/// HTTP client does.
+fn can_be_called(name: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    name.strip_suffix('.').unwrap_or(name).split('.').all(is_label)
 }
 
 /// The scheme, and what stands behind `://`.
@@ -135,6 +155,8 @@ mod tests {
             ("HTTPS://Example.com/A", "https://example.com/A"),
             (" localhost:9/x\n", "http://localhost:9/x"),
             ("[::1]/x", "http://[::1]/x"),
+            ("a_b.c-d.example./", "http://a_b.c-d.example./"),
+            ("http://b\u{fc}cher.example/", "http://xn--bcher-kva.example/"),
         ] {
             assert_eq!(url(given), meant, "{given}");
         }
@@ -163,6 +185,14 @@ mod tests {
             ("ftp://example.com/", InvalidUrl::Scheme),
             ("file:///etc/passwd", InvalidUrl::Scheme),
             ("gopher://example.com/", InvalidUrl::Scheme),
+            ("http://a\"b.example/", InvalidUrl::Host),
+            ("http://a`b.example/", InvalidUrl::Host),
+            ("http://{a}.example/", InvalidUrl::Host),
+            ("http://*.example/", InvalidUrl::Host),
+            ("http://a..example/", InvalidUrl::Host),
+            ("http://.example/", InvalidUrl::Host),
+            ("http://example.com:0/", InvalidUrl::Port),
+            ("http://127.0.0.1:0/", InvalidUrl::Port),
             ("http://example.com/#part", InvalidUrl::Fragment),
             ("http://example.com/#", InvalidUrl::Fragment),
         ] {
