@@ -9,7 +9,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response};
 use tokio::time::timeout;
 
-use super::resolver::Guard;
+use super::resolver::{Guard, TooManyLookups};
 use crate::model::{AddressRules, Attempt, CallerUrl, ForbiddenAddress, Timestamp};
 
 /// How much of a reply is read. Nothing in it matters; but to a receiver that still writes, a connection
@@ -110,6 +110,9 @@ fn failed(error: &reqwest::Error) -> Attempt {
     let causes = || std::iter::successors(error.source(), |error| (*error).source());
     if let Some(forbidden) = causes().find_map(|cause| cause.downcast_ref::<ForbiddenAddress>()) {
         return refused(forbidden);
+    }
+    if causes().any(<dyn Error>::is::<TooManyLookups>) {
+        return Attempt::Postponed("too many look-ups of names are under way");
     }
     let what = match error {
         error if error.is_timeout() && error.is_connect() => return failure("no connection in time", None),

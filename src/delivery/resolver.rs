@@ -13,7 +13,7 @@ use crate::model::AddressRules;
 /// Addresses of one name that are looked at. A name with more is refused: nobody could say of the rest.
 const MAX_ADDRESSES: usize = 64;
 /// Questions to the system's resolver at a time. It cannot be hurried: those that nobody waits for any more
-/// count too. When there are as many, others wait, and their attempts run out of time.
+/// count too. When there are as many, others are refused, and come again later.
 const MAX_LOOKUPS: usize = 64;
 
 /// Gives the addresses of a name only if the rules allow **all** of them: one that may be called beside one
@@ -44,15 +44,24 @@ pub(crate) struct SystemNames {
 
 impl SystemNames {
     pub(crate) fn new() -> Self {
-        Self { lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
+        Self::with_room_for(MAX_LOOKUPS)
+    }
+
+    pub(super) fn with_room_for(lookups: usize) -> Self {
+        Self { lookups: Arc::new(Semaphore::new(lookups)) }
     }
 }
+
+/// [`MAX_LOOKUPS`] are under way.
+#[derive(Debug, thiserror::Error)]
+#[error("too many look-ups of names are under way")]
+pub(super) struct TooManyLookups;
 
 impl Resolve for SystemNames {
     fn resolve(&self, name: Name) -> Resolving {
         let lookups = Arc::clone(&self.lookups);
         Box::pin(async move {
-            let turn = lookups.acquire_owned().await?;
+            let turn = lookups.try_acquire_owned().map_err(|_| TooManyLookups)?;
             let found = spawn_blocking(move || {
                 let found = (name.as_str(), 0).to_socket_addrs();
                 drop(turn);

@@ -7,6 +7,8 @@ use super::{TaskId, Timestamp, TokenId};
 
 /// The longest pause that a receiver can ask for by `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// How long what was postponed waits.
+const POSTPONED: Duration = Duration::from_secs(5);
 /// The longest text about a failure, in characters.
 const MAX_ERROR_CHARS: usize = 200;
 
@@ -83,6 +85,8 @@ pub enum Attempt {
     },
     /// There was no reply, for this reason.
     Failed(String),
+    /// Nothing was sent, because we were too busy: no attempt.
+    Postponed(&'static str),
     /// There can never be one, for this reason.
     Hopeless(&'static str),
 }
@@ -123,10 +127,15 @@ impl Delivery {
     /// Notes what came of an attempt: any 2xx delivers it, 410 ends it, everything else is tried again as
     /// `retries` says, or later if the receiver asks for that.
     pub fn attempted(&mut self, attempt: &Attempt, retries: &Retries, random: u32, now: Timestamp) {
+        if let Attempt::Postponed(reason) = attempt {
+            self.last_error = Some((*reason).to_owned());
+            (self.planned_at, self.due_at) = (now, now.after(POSTPONED));
+            return;
+        }
         self.attempts += 1;
         self.last_status = match attempt {
             Attempt::Replied { status, .. } => Some(*status),
-            Attempt::Failed(_) | Attempt::Hopeless(_) => None,
+            Attempt::Failed(_) | Attempt::Postponed(_) | Attempt::Hopeless(_) => None,
         };
         self.last_error = describe(attempt);
         let pause = match attempt {
@@ -135,7 +144,7 @@ impl Delivery {
                 return self.end(DeliveryStatus::Dead, now);
             }
             Attempt::Replied { pause, .. } => pause.unwrap_or_default().min(LONGEST_PAUSE),
-            Attempt::Failed(_) => Duration::ZERO,
+            Attempt::Failed(_) | Attempt::Postponed(_) => Duration::ZERO,
         };
         match retries.wait(self.attempts, random) {
             Some(wait) => (self.planned_at, self.due_at) = (now, now.after(wait.max(pause))),
@@ -158,7 +167,7 @@ fn describe(attempt: &Attempt) -> Option<String> {
         Attempt::Replied { status: 410, .. } => "the receiver answered 410: it wants no more".to_owned(),
         Attempt::Replied { status, .. } => format!("the receiver answered {status}"),
         Attempt::Failed(text) => text.chars().take(MAX_ERROR_CHARS).collect(),
-        Attempt::Hopeless(text) => (*text).to_owned(),
+        Attempt::Postponed(text) | Attempt::Hopeless(text) => (*text).to_owned(),
     };
     Some(text)
 }
@@ -222,6 +231,13 @@ mod tests {
             let delivery = after(&[attempt]);
             assert_eq!((delivery.status, delivery.ended_at), (DeliveryStatus::Dead, Some(NOW)));
         }
+    }
+
+    #[test]
+    fn what_was_postponed_is_no_attempt() {
+        let delivery = after(&vec![Attempt::Postponed("busy"); 100]);
+        assert_eq!((delivery.status, delivery.attempts), (DeliveryStatus::Waiting, 0));
+        assert_eq!((delivery.due_at.since(NOW).as_secs(), delivery.last_error.as_deref()), (5, Some("busy")));
     }
 
     #[test]

@@ -87,6 +87,17 @@ async fn what_the_rules_refused_is_delivered_once_they_allow_it() {
 }
 
 #[tokio::test]
+async fn what_finds_no_room_to_look_up_its_name_is_no_attempt() {
+    let mut service = Service::open().await;
+    let names = Arc::new(SystemNames::with_room_for(0));
+    service.deliver(Setup { names, ..Setup::default() });
+    service.solved("http://receiver.test/", "Friday").await;
+    let all = service.until(|all| all[0].last_error.is_some()).await;
+    assert_eq!((all[0].status, all[0].attempts), (DeliveryStatus::Waiting, 0));
+    assert_eq!(all[0].last_error.as_deref(), Some("too many look-ups of names are under way"));
+}
+
+#[tokio::test]
 async fn a_name_without_addresses_is_a_failure() {
     let error = refused(Setup::default().named(&[&[]]), "http://receiver.test/").await;
     assert!(error.starts_with("no connection"), "{error}");
