@@ -1,6 +1,6 @@
 -- Callers' own URLs: where they are told how their tasks ended.
 
-ALTER TABLE task ADD COLUMN callback_url TEXT;      -- as the caller gave it
+ALTER TABLE task ADD COLUMN callback_url TEXT;      -- as the caller gave it; NULL once erased
 ALTER TABLE task ADD COLUMN callback_receiver TEXT; -- its host:port
 
 -- Each is one message to one receiver. What is sent is made from the task when it is sent: no answer is
@@ -9,7 +9,7 @@ CREATE TABLE delivery (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     task_id     INTEGER NOT NULL REFERENCES task (id) ON DELETE CASCADE,
     owner       INTEGER NOT NULL,           -- of the task: token.id; 0 is local
-    url         TEXT    NOT NULL,
+    url         TEXT,                       -- NULL once erased
     receiver    TEXT    NOT NULL,           -- host:port
     status      TEXT    NOT NULL DEFAULT 'waiting', -- waiting, delivered, dead
     attempts    INTEGER NOT NULL DEFAULT 0,

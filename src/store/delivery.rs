@@ -8,7 +8,7 @@ use super::write::json;
 use super::{Store, StoreError, WriteTx};
 use crate::model::{Delivery, Task, TaskId, Timestamp, TokenId};
 
-/// A delivery, and the URL as it is stored.
+/// A delivery, and the URL as it is stored; empty once it is erased.
 #[derive(Clone, Debug)]
 pub(crate) struct Due {
     pub(crate) delivery: Delivery,
@@ -83,7 +83,7 @@ fn due(row: &SqliteRow) -> Result<Due, sqlx::Error> {
         due_at: time(row, "due_at")?,
         ended_at: time_if_any(row, "ended_at")?,
     };
-    Ok(Due { delivery, url: row.try_get("url")? })
+    Ok(Due { delivery, url: row.try_get::<Option<_>, _>("url")?.unwrap_or_default() })
 }
 
 impl Store {
@@ -122,10 +122,12 @@ impl Store {
 }
 
 impl WriteTx<'_> {
-    /// Stores what became of a delivery.
+    /// Stores what became of a delivery. Ended, it keeps its URL only for as long as its task keeps its answer.
     pub(crate) async fn store_delivery(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE delivery SET status = $2, attempts = $3, last_status = $4, last_error = $5,
-                planned_at = $6, due_at = $7, ended_at = $8
+                planned_at = $6, due_at = $7, ended_at = $8,
+                url = CASE WHEN $8 IS NOT NULL AND (SELECT erased FROM task WHERE id = task_id) = 1
+                           THEN NULL ELSE url END
             WHERE id = $1";
         sqlx::query(SQL)
             .bind(delivery.id)
@@ -165,6 +167,13 @@ impl Store {
         const SQL: &str = concat!("SELECT ", delivery_columns!(), " FROM delivery ORDER BY id");
         let rows = sqlx::query(SQL).fetch_all(&self.reader).await.unwrap();
         rows.iter().map(|row| due(row).unwrap().delivery).collect()
+    }
+
+    /// How many tasks and how many deliveries hold a URL.
+    pub(crate) async fn callback_urls(&self) -> (i64, i64) {
+        const SQL: &str = "SELECT (SELECT COUNT(callback_url) FROM task), (SELECT COUNT(url) FROM delivery)";
+        let row = sqlx::query(SQL).fetch_one(&self.reader).await.unwrap();
+        (row.get(0), row.get(1))
     }
 
     /// Changes the database as time would.

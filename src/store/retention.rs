@@ -19,7 +19,7 @@ pub(crate) struct RetirementPlan {
 /// How many rows went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Retired {
-    /// Tasks whose answer and images were erased.
+    /// Tasks whose answer, images and callers' URLs were erased.
     pub(crate) answers: u64,
     /// Tasks that were deleted.
     pub(crate) tasks: u64,
@@ -35,7 +35,11 @@ impl WriteTx<'_> {
         const FILES: &str = "DELETE FROM task_file WHERE task_id IN (
             SELECT id FROM task WHERE erased = 0 AND answered_at < $1 ORDER BY answered_at LIMIT $2)";
         const ANSWERS: &str =
-            "UPDATE task SET answer = NULL, extra = NULL, params = '[]', erased = 1 WHERE id IN (
+            "UPDATE task SET answer = NULL, extra = NULL, params = '[]', callback_url = NULL, erased = 1
+            WHERE id IN (
+            SELECT id FROM task WHERE erased = 0 AND answered_at < $1 ORDER BY answered_at LIMIT $2)";
+        // What ends later is erased when it ends.
+        const URLS: &str = "UPDATE delivery SET url = NULL WHERE status <> 'waiting' AND task_id IN (
             SELECT id FROM task WHERE erased = 0 AND answered_at < $1 ORDER BY answered_at LIMIT $2)";
         const TASKS: &str = "DELETE FROM task WHERE id IN (
             SELECT id FROM task WHERE erased = 1 AND answered_at < $1 ORDER BY answered_at LIMIT $2)";
@@ -44,6 +48,7 @@ impl WriteTx<'_> {
         const KEYS: &str = "DELETE FROM idempotency WHERE rowid IN (
             SELECT rowid FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
         self.retire_rows(FILES, plan.answers_before, plan.limit).await?;
+        self.retire_rows(URLS, plan.answers_before, plan.limit).await?;
         Ok(Retired {
             answers: self.retire_rows(ANSWERS, plan.answers_before, plan.limit).await?,
             tasks: self.retire_rows(TASKS, plan.tasks_before, plan.limit).await?,

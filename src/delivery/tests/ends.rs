@@ -172,6 +172,24 @@ async fn an_answer_that_was_erased_is_not_told_as_an_empty_one() {
 }
 
 #[tokio::test]
+async fn the_url_is_erased_with_the_answer_and_what_waits_still_has_it() {
+    let receiver = Receiver::start(&[OK]).await;
+    let mut service = Service::open().await;
+    service.deliver(Setup::default());
+    service.solved(&receiver.url(), "Friday").await;
+    service.until(delivered).await;
+    // Its code is no answer, and can be told until it is delivered.
+    let id = service.sending(&receiver.url()).await;
+    service.ingest.record_sent(id, refused("ERROR_PAGEURL")).await.unwrap();
+    service.ingest.retire(everything_is_old(true, false)).await.unwrap();
+    assert_eq!(service.store.callback_urls().await, (0, 1));
+    service.store.execute("UPDATE delivery SET due_at = 0 WHERE status = 'waiting'").await;
+    service.called_back.notify_one();
+    service.until(delivered).await;
+    assert_eq!(service.store.callback_urls().await, (0, 0));
+}
+
+#[tokio::test]
 async fn a_delivery_goes_with_its_task() {
     let service = Service::open().await;
     service.solved("http://example.com/", "Friday").await;
