@@ -227,10 +227,12 @@ impl Work {
         loop {
             match write().await {
                 Ok(stored) => return stored,
-                Err(error) => match failed.take() {
-                    Some(failed) => failed(error),
-                    None => debug!(%error, "Could not store it again: {error}"),
-                },
+                Err(error) => {
+                    debug!(%error, "Could not store what concerns callbacks: {error}");
+                    if let Some(failed) = failed.take() {
+                        failed(error);
+                    }
+                }
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_RECORD_PAUSE);

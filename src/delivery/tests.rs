@@ -325,7 +325,7 @@ async fn what_cannot_be_stored_is_not_sent_again_and_again() {
     receiver.allow(100);
     let said = |words: &str| log.text().matches(words).count();
     in_time(async {
-        while said("Could not store it again") < 3 {
+        while said("Could not store what concerns callbacks") < 3 {
             tokio::task::yield_now().await;
         }
     })
