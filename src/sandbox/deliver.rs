@@ -64,7 +64,10 @@ fn is_at(url: &Url, own: SocketAddr) -> bool {
         ip == own.ip().to_canonical() || ip.is_loopback() && own.ip().is_unspecified()
     };
     let is_here = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Domain(name)) => {
+            let own = own.ip().to_canonical();
+            name == "localhost" && (own.is_loopback() || own.is_unspecified())
+        }
         Some(Host::Ipv4(ip)) => is_ours(ip.into()),
         Some(Host::Ipv6(ip)) => is_ours(ip.into()),
         None => false,
@@ -157,6 +160,8 @@ mod tests {
         ] {
             assert!(!at(other, "0.0.0.0:8080"), "{other}");
         }
+        assert!(at("https://localhost:8080", "127.0.0.1:8080"));
         assert!(!at("https://127.0.0.1:8080", "192.0.2.7:8080"));
+        assert!(!at("https://localhost:8080", "192.0.2.7:8080"), "another program may listen there");
     }
 }
