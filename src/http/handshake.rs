@@ -158,9 +158,11 @@ mod tests {
         for _ in 0..4 {
             stalled.push(send(address, HELLO).await);
         }
-        let waiting = tokio::spawn(said(send(address, b"GET / HTTP/1.1\r\n\r\n").await));
+        let mut fifth = send(address, b"GET / HTTP/1.1\r\n\r\n").await;
+        let answered = timeout(Duration::from_millis(100), fifth.read_u8()).await;
+        assert!(answered.is_err(), "there is no place left: {answered:?}");
         drop(stalled.pop());
-        assert!(waiting.await.unwrap().contains("400 Bad Request"), "a place became free");
+        assert!(said(fifth).await.contains("400 Bad Request"), "a place became free");
         shutdown.cancel();
         timeout(PATIENCE, running).await.expect("it ends").unwrap();
     }
