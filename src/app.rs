@@ -80,7 +80,7 @@ impl App {
             public: bind(config.public.listen, "public.listen").await?,
             api: bind(config.api.listen, "api.listen").await?,
             connections: setup::connections_per_listener(OTHER_FILES),
-            tls: Endpoints::open(&config, Timestamp::now())?,
+            tls: Endpoints::open(&config, Timestamp::now()).await?,
         };
         let store = setup::open_store(&config, Timestamp::now()).await?;
         let shutdown = CancellationToken::new();
@@ -247,7 +247,7 @@ impl Wiring<'_> {
         self.parts.start("api listener", server.run(self.shutdown.clone()));
         let endpoints = listeners.tls.into_vec();
         if !endpoints.is_empty() {
-            let keeper = Keeper { endpoints, hang_up: hang_up.subscribe() };
+            let keeper = Keeper::new(endpoints, hang_up.subscribe());
             self.parts.start("keeper of the certificates", keeper.run(self.shutdown.clone()));
         }
         Ok(())

@@ -2,10 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::bail;
-use tracing::{info, warn};
+use tracing::info;
 use url::{Host, Url};
 
 use crate::config::{Config, Tls};
@@ -15,8 +14,6 @@ use crate::tls::{self, CaCertificate, Endpoint, Source};
 
 /// What this machine calls itself.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-/// How long before a certificate from elsewhere ends that is said.
-const SAID_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// The listeners' certificates; `None` where there is no TLS.
 pub(super) struct Endpoints {
@@ -26,18 +23,15 @@ pub(super) struct Endpoints {
 
 impl Endpoints {
     /// Reads or makes them.
-    pub(super) fn open(config: &Config, now: Timestamp) -> anyhow::Result<Self> {
+    pub(super) async fn open(config: &Config, now: Timestamp) -> anyhow::Result<Self> {
         let mut opened = Vec::new();
         for (section, source) in sources(config) {
-            let endpoint = source.map(|source| Endpoint::open(section, source, now)).transpose()?;
-            opened.push(endpoint.inspect(|endpoint| {
-                if let Some(warning) = warning(section, endpoint.ends(), now) {
-                    warn!("{warning}");
-                }
-            }));
+            opened.push(match source {
+                Some(source) => Some(Endpoint::open(section, source, now).await?),
+                None => None,
+            });
         }
-        if [&config.public.tls, &config.api.tls].iter().any(|tls| matches!(tls, Tls::SelfSigned { .. })) {
-            let ca = ca_certificate(config, now)?;
+        if let Some(ca) = opened.iter().flatten().find_map(|endpoint| endpoint.ca()) {
             let (path, sha256) = (ca.path.display(), ca.fingerprint());
             info!(%path, sha256, "Clients have to trust our own CA: it is in {path}, and `pingbox tls ca` prints it");
         }
@@ -71,8 +65,8 @@ pub(crate) fn ca_certificate(config: &Config, now: Timestamp) -> anyhow::Result<
 pub(crate) fn check_files(config: &Config, now: Timestamp) -> anyhow::Result<Vec<String>> {
     let (mut problems, mut warnings) = (String::new(), Vec::new());
     for (section, source) in sources(config) {
-        match source.map(|source| source.check(section)).transpose() {
-            Ok(ends) => warnings.extend(ends.flatten().and_then(|ends| warning(section, ends, now))),
+        match source.map(|source| source.check(section, now)).transpose() {
+            Ok(advice) => warnings.extend(advice.flatten()),
             Err(problem) => problems = format!("{problems}\n  {problem}"),
         }
     }
@@ -80,14 +74,6 @@ pub(crate) fn check_files(config: &Config, now: Timestamp) -> anyhow::Result<Vec
         bail!("the configuration names files that cannot be used:{problems}");
     }
     Ok(warnings)
-}
-
-fn warning(section: &str, ends: Timestamp, now: Timestamp) -> Option<String> {
-    if ends < now {
-        return Some(format!("{section}.tls_cert has ended on {ends}: clients refuse it"));
-    }
-    (ends < now.after(SAID_BEFORE))
-        .then(|| format!("{section}.tls_cert ends on {ends}: put another in its place, and send SIGHUP"))
 }
 
 /// Where each listener's certificate comes from, by section.
@@ -165,14 +151,5 @@ mod tests {
         assert_eq!(machine_name(&tls(&["a.example"]), any), None);
         assert_eq!(machine_name(&tls(&OWN_NAMES), loopback), None);
         assert!(machine_name(&tls(&OWN_NAMES), any).is_some());
-    }
-
-    #[test]
-    fn a_certificate_that_ends_soon_is_said() {
-        let now = Timestamp::now();
-        let day = Duration::from_secs(24 * 60 * 60);
-        assert!(warning("api", now.before(day), now).unwrap().contains("api.tls_cert has ended"));
-        assert!(warning("api", now.after(day * 13), now).unwrap().contains("SIGHUP"));
-        assert_eq!(warning("api", now.after(day * 15), now), None);
     }
 }

@@ -30,7 +30,11 @@ impl TlsCommand {
         let Self::Ca(CaArgs { json, settings }) = self;
         // Whether there is an API key matters to the server, not to its CA.
         let config = Config::load(&settings.into_sources()?, true)?;
-        let ca = app::ca_certificate(&config, Timestamp::now())?;
+        let now = Timestamp::now();
+        let ca = app::ca_certificate(&config, now)?;
+        if let Some(advice) = ca.advice(now) {
+            warn(&advice);
+        }
         if !json {
             return print(&ca.pem());
         }
@@ -42,4 +46,9 @@ impl TlsCommand {
         });
         print(&format!("{told}\n"))
     }
+}
+
+#[expect(clippy::print_stderr, reason = "standard output is for the certificate")]
+fn warn(advice: &str) {
+    eprintln!("warning: {advice}");
 }

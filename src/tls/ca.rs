@@ -18,8 +18,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 
-use super::folder::{self, Folder};
-use super::validity::{ends, midnight};
+use super::folder::{self, Folder, LOCK_PATIENCE};
+use super::validity::{Validity, midnight, validity};
 use super::{Certified, TlsError, ring, to_pem, trouble};
 use crate::model::{Timestamp, hex};
 
@@ -31,11 +31,15 @@ const CA_DAYS: u32 = 3652;
 /// How long a certificate is valid, from the midnight before the last, so that clients whose clock is
 /// slow take it too. Apple's take none that is valid for more than 398 days.
 const LEAF_DAYS: u32 = 397;
+/// How long before the CA ends that is said: all clients have to be told of another.
+const SAID_BEFORE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What clients are told to trust.
+#[derive(Clone)]
 pub(crate) struct CaCertificate {
     /// The file that it is in.
     pub(crate) path: PathBuf,
+    begins: Timestamp,
     /// When it ends, and with it all that it has signed.
     pub(crate) ends: Timestamp,
     der: CertificateDer<'static>,
@@ -44,14 +48,35 @@ pub(crate) struct CaCertificate {
 impl CaCertificate {
     fn read(content: &[u8], path: PathBuf) -> Result<Self, TlsError> {
         let der = CertificateDer::from_pem_slice(content).ok();
-        match der.and_then(|der| Some((ends(&der)?, der))) {
-            Some((ends, der)) => Ok(Self { path, ends, der }),
+        match der.and_then(|der| Some((validity(&der)?, der))) {
+            Some((Validity { begins, ends }, der)) => Ok(Self { path, begins, ends, der }),
             None => Err(damaged(&path)),
         }
     }
 
     pub(crate) fn pem(&self) -> String {
         to_pem("CERTIFICATE", &self.der)
+    }
+
+    /// What is to be done about it; `None` while it serves.
+    pub(crate) fn advice(&self, now: Timestamp) -> Option<String> {
+        let (path, begins, ends) = (self.path.display(), self.begins, self.ends);
+        let folder = self.path.parent().unwrap_or(&self.path).display();
+        let another = format!(
+            "remove {folder} and restart: then another is made, which clients have to be told to trust"
+        );
+        if now < begins {
+            Some(format!(
+                "the CA in {path} begins on {begins}, later than the clock says: clients refuse it until then; set \
+                 the clock, or if that is right {another}"
+            ))
+        } else if ends < now {
+            Some(format!("the CA in {path} has ended on {ends}: clients refuse it; {another}"))
+        } else if ends < now.after(SAID_BEFORE) {
+            Some(format!("the CA in {path} ends on {ends}: {another}"))
+        } else {
+            None
+        }
     }
 
     /// SHA-256, in hex.
@@ -79,34 +104,10 @@ pub(super) struct Ca {
 impl Ca {
     /// The CA below `data_dir`, made when there is none.
     pub(super) fn open(data_dir: &Path, now: Timestamp) -> Result<Self, TlsError> {
-        let folder = Folder::open(data_dir)?;
-        let (key, certificate) = (folder.read(KEY_FILE)?, folder.read(CERTIFICATE_FILE)?);
-        let key = match (key, &certificate) {
-            (Some(pem), _) => read_key(&pem).ok_or_else(|| damaged(&folder.file(KEY_FILE)))?,
-            (None, Some(_)) => {
-                return Err(trouble(
-                    "the key of the CA is missing",
-                    &folder.file(KEY_FILE),
-                    format!(
-                        "restore it, or remove {CERTIFICATE_FILE} beside it: then another CA is made, which \
-                         clients have to be told to trust"
-                    ),
-                ));
-            }
-            // The key goes first: a certificate without its key would be of no use.
-            (None, None) => {
-                let key = new_key()?;
-                folder.write(KEY_FILE, &to_pem("PRIVATE KEY", key.serialized_der()), 0o600)?;
-                key
-            }
-        };
-        let certificate = if let Some(pem) = certificate {
-            pem
-        } else {
-            let made = ca_params(&key, now).self_signed(&key).map_err(|error| unmade(&error))?;
-            let pem = to_pem("CERTIFICATE", made.der());
-            folder.write(CERTIFICATE_FILE, &pem, 0o644)?;
-            pem.into_bytes()
+        let folder = Folder::below(data_dir);
+        let (key, certificate) = match read_pair(&folder)? {
+            (Some(key), Some(certificate)) => (key, certificate),
+            _ => make_missing(&folder, now)?,
         };
         let certificate = CaCertificate::read(&certificate, folder.file(CERTIFICATE_FILE))?;
         Ok(Self { certificate, issuer: Issuer::new(ca_params(&key, now), key) })
@@ -123,13 +124,13 @@ impl Ca {
         params.use_authority_key_identifier_extension = true;
         // No client takes what outlives its CA.
         let last = self.certificate.ends.min(now.before(DAY).after(DAY * LEAF_DAYS));
-        let ends = span(&mut params, now, last);
+        let validity = span(&mut params, now, last);
         let made = params.signed_by(&key, &self.issuer).map_err(|error| unmade(&error))?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let key = CertifiedKey::from_der(vec![made.der().clone()], der, &ring());
         let key = key.map_err(|error| unmade(&error))?;
         self.verify(made.der(), names, now)?;
-        Ok(Certified { key: Arc::new(key), ends })
+        Ok(Certified { key: Arc::new(key), validity, ca: Some(self.certificate.clone()) })
     }
 
     /// Looks at a certificate as a client does that trusts the CA.
@@ -164,6 +165,46 @@ impl Ca {
     }
 }
 
+/// The key and the certificate (PEM) that are there. Both are, when the certificate is: it is made last,
+/// and so looked at first.
+fn read_pair(folder: &Folder) -> Result<(Option<KeyPair>, Option<Vec<u8>>), TlsError> {
+    let (certificate, key) = (folder.read(CERTIFICATE_FILE)?, folder.read(KEY_FILE)?);
+    let key = key.map(|pem| read_key(&pem).ok_or_else(|| damaged(&folder.file(KEY_FILE)))).transpose()?;
+    if key.is_none() && certificate.is_some() {
+        return Err(trouble(
+            "the key of the CA is missing",
+            &folder.file(KEY_FILE),
+            format!(
+                "restore it, or remove {CERTIFICATE_FILE} beside it: then another CA is made, which clients have to \
+                 be told to trust"
+            ),
+        ));
+    }
+    Ok((key, certificate))
+}
+
+/// Makes the key and the certificate (PEM), as far as they are not there.
+fn make_missing(folder: &Folder, now: Timestamp) -> Result<(KeyPair, Vec<u8>), TlsError> {
+    let locked = folder.lock(LOCK_PATIENCE)?;
+    // Another process may have made them meanwhile.
+    let (key, certificate) = read_pair(folder)?;
+    // The key goes first: a certificate without its key would be of no use.
+    let key = if let Some(key) = key {
+        key
+    } else {
+        let key = new_key()?;
+        locked.write(KEY_FILE, &to_pem("PRIVATE KEY", key.serialized_der()), 0o600)?;
+        key
+    };
+    if let Some(certificate) = certificate {
+        return Ok((key, certificate));
+    }
+    let made = ca_params(&key, now).self_signed(&key).map_err(|error| unmade(&error))?;
+    let pem = to_pem("CERTIFICATE", made.der());
+    locked.write(CERTIFICATE_FILE, &pem, 0o644)?;
+    Ok((key, pem.into_bytes()))
+}
+
 fn new_key() -> Result<KeyPair, TlsError> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| unmade(&error))
 }
@@ -190,13 +231,13 @@ fn named(name: &str) -> DistinguishedName {
     named
 }
 
-/// Makes it valid from the day before `now` to the midnight before `last`, which is returned.
-fn span(params: &mut CertificateParams, now: Timestamp, last: Timestamp) -> Timestamp {
-    let (_, (year, month, day)) = midnight(now.before(DAY));
+/// Makes it valid from the day before `now` to the midnight before `last`; when that is.
+fn span(params: &mut CertificateParams, now: Timestamp, last: Timestamp) -> Validity {
+    let (begins, (year, month, day)) = midnight(now.before(DAY));
     params.not_before = date_time_ymd(year, month, day);
     let (ends, (year, month, day)) = midnight(last);
     params.not_after = date_time_ymd(year, month, day);
-    ends
+    Validity { begins, ends }
 }
 
 fn damaged(path: &Path) -> TlsError {
@@ -239,7 +280,7 @@ mod tests {
         let key = fs::metadata(data.path().join("tls").join(KEY_FILE)).unwrap();
         assert_eq!(key.permissions().mode() & 0o777, 0o600);
         let files = fs::read_dir(data.path().join("tls")).unwrap().map(|file| file.unwrap().file_name());
-        assert_eq!(files.count(), 2, "no draft is left");
+        assert_eq!(files.count(), 3, "no draft is left beside the lock");
     }
 
     #[test]
@@ -285,6 +326,31 @@ mod tests {
         fs::remove_file(ca.path.with_file_name(KEY_FILE)).unwrap();
         let read = ca_certificate(data.path(), Timestamp::now()).unwrap();
         assert_eq!((read.pem(), read.fingerprint()), (ca.pem(), ca.fingerprint()));
+    }
+
+    #[test]
+    fn what_is_there_is_used_whoever_holds_the_lock() {
+        let data = TempDir::new().unwrap();
+        let first = open(&data).unwrap().certificate.pem();
+        let folder = Folder::below(data.path());
+        let _held = folder.lock(LOCK_PATIENCE).unwrap();
+        assert_eq!(open(&data).unwrap().certificate.pem(), first);
+    }
+
+    #[test]
+    fn a_ca_that_clients_refuse_or_soon_will_is_told_with_what_helps() {
+        let (data, now) = (TempDir::new().unwrap(), Timestamp::now());
+        let ca = Ca::open(data.path(), now.after(DAY * 10)).unwrap();
+        let early = ca.certificate.advice(now).unwrap();
+        assert!(early.contains("set the clock") && early.contains("/tls and restart"), "{early}");
+        ca.issue(&["localhost".to_owned()], now).unwrap();
+        assert_eq!(ca.certificate.advice(now.after(DAY * 10)), None);
+        assert_eq!(ca.certificate.advice(ca.certificate.ends.before(DAY * 31)), None);
+        for (days, said) in [(29, "ends on"), (0, "ends on")] {
+            let advice = ca.certificate.advice(ca.certificate.ends.before(DAY * days)).unwrap();
+            assert!(advice.contains(said) && advice.contains("another is made"), "{advice}");
+        }
+        assert!(ca.certificate.advice(ca.certificate.ends.after(DAY)).unwrap().contains("has ended"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::folder::read;
-use super::validity::ends;
+use super::validity::validity;
 use super::{Certified, TlsError, ring};
 
 /// The chain in one file with the key in another, both PEM. The `section` of their settings is for
@@ -34,7 +34,7 @@ pub(super) fn load(section: &str, cert: &Path, key: &Path) -> Result<Certified, 
         let text = format!("the first certificate in {} is damaged: copy it again", cert.display());
         wrong("tls_cert", text)
     };
-    let ends = ends(&first).ok_or_else(no_certificate)?;
+    let validity = validity(&first).ok_or_else(no_certificate)?;
     let certified = CertifiedKey::from_der(chain, secret, &ring()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             let text = format!(
@@ -54,7 +54,7 @@ pub(super) fn load(section: &str, cert: &Path, key: &Path) -> Result<Certified, 
             wrong("tls_key", text)
         }
     })?;
-    Ok(Certified { key: Arc::new(certified), ends })
+    Ok(Certified { key: Arc::new(certified), validity, ca: None })
 }
 
 fn certificates(content: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {

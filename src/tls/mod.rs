@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `ca`, `folder` | our own CA, and where it is kept |
 //! | `files` | certificates that come from elsewhere |
-//! | `validity` | until when a certificate counts |
+//! | `validity` | from when until when a certificate counts |
 //! | `endpoint` | what one listener shows |
 //! | `keeper` | renews in time, and re-reads when told to |
 
@@ -27,18 +27,20 @@ use base64::Engine as _;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 
-use crate::model::Timestamp;
+use self::validity::Validity;
 
 /// Why there is no certificate, and what would help. It names files, and shows nothing of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct TlsError(String);
 
-/// A chain with its key, and until when clients take it.
+/// A chain with its key, and when clients take it.
 #[derive(Clone)]
 struct Certified {
     key: Arc<CertifiedKey>,
-    ends: Timestamp,
+    validity: Validity,
+    /// Our own CA, where that has signed it.
+    ca: Option<CaCertificate>,
 }
 
 fn ring() -> Arc<CryptoProvider> {

@@ -1,4 +1,4 @@
-//! Until when a certificate counts. rustls tells that only of certificates that it verifies.
+//! From when until when a certificate counts. rustls tells that only of certificates that it verifies.
 
 use jiff::civil::date;
 use jiff::tz::TimeZone;
@@ -11,8 +11,15 @@ const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
-/// When the certificate ends; `None` when it is not formed as RFC 5280 has it.
-pub(super) fn ends(certificate: &[u8]) -> Option<Timestamp> {
+/// Clients take a certificate from its beginning to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Validity {
+    pub(super) begins: Timestamp,
+    pub(super) ends: Timestamp,
+}
+
+/// When the certificate counts; `None` when it is not formed as RFC 5280 has it.
+pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
     let (certificate, _) = element(certificate, SEQUENCE)?;
     let (mut rest, _) = element(certificate, SEQUENCE)?;
     if let Some((_, after)) = element(rest, VERSION) {
@@ -22,8 +29,8 @@ pub(super) fn ends(certificate: &[u8]) -> Option<Timestamp> {
     let (_, rest) = element(rest, SEQUENCE)?; // algorithm
     let (_, rest) = element(rest, SEQUENCE)?; // issuer
     let (validity, _) = element(rest, SEQUENCE)?;
-    let (_, rest) = time(validity)?;
-    time(rest).map(|(ends, _)| ends)
+    let (begins, rest) = time(validity)?;
+    time(rest).map(|(ends, _)| Validity { begins, ends })
 }
 
 /// The content of the element with this tag that `der` begins with, and what follows it.
@@ -98,9 +105,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_has_no_end() {
+    fn what_is_no_certificate_counts_at_no_time() {
         for der in [&b""[..], b"\x30", b"\x30\x84\xff\xff\xff\xff", b"\x30\x03\x30\x01\x02", &[0x30; 64]] {
-            assert_eq!(ends(der), None, "{der:?}");
+            assert_eq!(validity(der), None, "{der:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! TLS of both listeners, with certificates of our own and from elsewhere.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use reqwest::StatusCode;
@@ -396,4 +397,56 @@ async fn a_healthcheck_finds_its_own_server_whatever_that_is_called() {
         assert_eq!(code, Some(0), "{explanation}");
         server.terminate();
     }
+}
+
+#[tokio::test]
+async fn whoever_may_read_the_folder_of_the_ca_cannot_hold_up_the_server() {
+    let data = TempDir::new().unwrap();
+    assert_eq!(outcome(&mut pingbox(data.path(), &["tls", "ca"])).0, Some(0));
+    // Locks need no more than the right to read.
+    for path in ["tls", "tls/ca.pem"] {
+        let held = std::fs::File::open(data.path().join(path)).unwrap();
+        held.lock().unwrap();
+        let mut server = Server::start(pingbox(data.path(), &["serve", "--sandbox"]).envs(OWN));
+        server.hang_up();
+        server.until_logged("The api listener has its certificate anew");
+        assert_eq!(server.terminate().0, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_read_to_its_end_holds_up_neither_callers_nor_the_end() {
+    let data = TempDir::new().unwrap();
+    let files = Elsewhere::write(data.path());
+    let server = Server::start(pingbox(data.path(), &["serve", "--sandbox"]).envs(files.environment()));
+    std::fs::remove_file(&files.cert).unwrap();
+    assert!(Command::new("mkfifo").arg(&files.cert).status().unwrap().success());
+    server.hang_up();
+    // It is open once the server reads, which then waits for what never comes.
+    let cert = files.cert.clone();
+    let opening = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(cert));
+    let _open = timeout(PATIENCE, opening).await.expect("the server reads it").unwrap().unwrap();
+    for listener in ["api", "public"] {
+        assert!(Caller::connect(&server.address(listener), &files.certificate).await.is_served().await);
+    }
+    let (code, log) = server.terminate();
+    assert_eq!(code, Some(0));
+    assert!(!log.iter().any(|line| line.contains("did not end in time")), "{log:#?}");
+}
+
+#[test]
+fn a_ca_that_begins_later_than_the_clock_says_is_told() {
+    let data = TempDir::new().unwrap();
+    assert_eq!(outcome(&mut pingbox(data.path(), &["tls", "ca"])).0, Some(0));
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    params.not_before = rcgen::date_time_ymd(3000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(3010, 1, 1);
+    let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64(made.der()));
+    std::fs::write(data.path().join("tls/ca.pem"), pem).unwrap();
+    let (code, printed, warned) = outcome(&mut pingbox(data.path(), &["tls", "ca"]));
+    assert_eq!(code, Some(0));
+    assert!(printed.starts_with("-----BEGIN CERTIFICATE-----"), "{printed}");
+    assert!(warned.contains("begins on 3000-01-01") && warned.contains("set the clock"), "{warned}");
 }
