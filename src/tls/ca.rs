@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
+use tracing::warn;
 
 use super::folder::{self, Folder, LOCK_PATIENCE};
 use super::validity::{Validity, midnight, validity};
@@ -109,6 +110,7 @@ impl Ca {
             (Some(key), Some(certificate)) => (key, certificate),
             _ => make_missing(&folder, now)?,
         };
+        keep_secret(&folder);
         let certificate = CaCertificate::read(&certificate, folder.file(CERTIFICATE_FILE))?;
         Ok(Self { certificate, issuer: Issuer::new(ca_params(&key, now), key) })
     }
@@ -181,6 +183,25 @@ fn read_pair(folder: &Folder) -> Result<(Option<KeyPair>, Option<Vec<u8>>), TlsE
         ));
     }
     Ok((key, certificate))
+}
+
+/// A copy or a backup may have given the key to others. One that cannot be taken from them is used
+/// all the same, as it may be a mount whose modes are not ours to set.
+fn keep_secret(folder: &Folder) {
+    let path = folder.file(KEY_FILE);
+    let path = path.display();
+    match folder.narrow(KEY_FILE) {
+        Ok(None) => {}
+        Ok(Some(mode)) => warn!(
+            %path,
+            "The key of the CA could be used by others (mode {mode:03o}), and is now its owner's alone: if they are \
+             not to be trusted, replace the CA: {path}"
+        ),
+        Err(error) => warn!(
+            %path, %error,
+            "The key of the CA may be used by others, as its mode cannot be set to 0600: {path}: {error}"
+        ),
+    }
 }
 
 /// Makes the key and the certificate (PEM), as far as they are not there.
@@ -281,6 +302,17 @@ mod tests {
         assert_eq!(key.permissions().mode() & 0o777, 0o600);
         let files = fs::read_dir(data.path().join("tls")).unwrap().map(|file| file.unwrap().file_name());
         assert_eq!(files.count(), 3, "no draft is left beside the lock");
+    }
+
+    #[test]
+    fn a_key_that_others_can_use_is_taken_from_them() {
+        let data = TempDir::new().unwrap();
+        let key = open(&data).unwrap().certificate.path.with_file_name(KEY_FILE);
+        for (mode, then) in [(0o644, 0o600), (0o640, 0o600), (0o400, 0o400)] {
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+            open(&data).unwrap();
+            assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, then);
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Where our own CA is kept: the folder `tls` in `data.dir`.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -99,6 +99,19 @@ impl Folder {
             )),
         }
     }
+
+    /// Takes from everybody but the owner the rights to a file that is secret; the mode that it had, if
+    /// that was wider.
+    pub(super) fn narrow(&self, name: &str) -> io::Result<Option<u32>> {
+        let path = self.file(name);
+        let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
+        let of_others = mode & 0o077;
+        if of_others == 0 {
+            return Ok(None);
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(Some(mode))
+    }
 }
 
 impl LockedFolder<'_> {
@@ -132,8 +145,6 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use tempfile::TempDir;
 
     use super::*;
