@@ -16,12 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::HttpBody as _;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_MAX_AGE,
 };
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
@@ -34,7 +35,7 @@ use self::reply::{Format, Refusal, Reply};
 use super::AppState;
 use super::auth::Identity;
 use super::error::ApiError;
-use super::loops;
+use super::{body, loops};
 use crate::ingest::WriteError;
 use crate::model::{ErrorCode, Task};
 
@@ -87,13 +88,13 @@ impl Script {
     }
 
     /// A place for a large body, which has to be free in time.
-    async fn slot(self, app: &AppState, is_small: bool, arrived: Instant) -> Result<Slot, Busy> {
+    async fn slot(self, app: &AppState, is_small: bool, arrived: Instant) -> Result<Slot, WriteError> {
         if self == Self::Res || is_small {
             return Ok(None);
         }
         match timeout_at(arrived + PATIENCE, Arc::clone(&app.script_uploads).acquire_owned()).await {
             Ok(Ok(slot)) => Ok(Some(slot)),
-            _ => Err(Busy),
+            _ => Err(WriteError::Busy),
         }
     }
 
@@ -101,9 +102,6 @@ impl Script {
         format.encode(&Reply::Error(Refusal::new(self.busy(), "pingbox cannot take this right now")))
     }
 }
-
-/// No place became free.
-struct Busy;
 
 type Slot = Option<OwnedSemaphorePermit>;
 
@@ -137,31 +135,21 @@ async fn serve(script: Script, app: &AppState, request: Request) -> Response {
         Method::GET | Method::POST => {}
         _ => return params.format().encode(&Reply::Error(Refusal::parameter("the method is GET or POST"))),
     }
-    // Nobody has a body read whose key is known to be wrong.
-    let early =
-        if params.has("key") { identify(app, &head.headers, &params, script).map(drop) } else { Ok(()) };
-    if let Err(refusal) = early {
-        return params.format().encode(&Reply::Error(refusal));
-    }
-    let is_small = body.size_hint().upper().is_some_and(|size| size <= SMALL_BODY);
-    let Ok(slot) = script.slot(app, is_small, arrived).await else {
-        return script.overloaded(params.format());
-    };
-    let read = params.add_body(&head.headers, body, script.max_body_bytes()).await;
+    let read = read(script, app, &head, body, arrived, &mut params).await;
     let format = params.format();
-    let result = match read.and_then(|()| identify(app, &head.headers, &params, script)) {
-        Ok(identity) => {
+    let result = match read {
+        Ok((identity, slot)) => {
             let call = Call { identity, params, arrived, slot };
             match script {
                 Script::In => in_php::submit(app, call).await,
                 Script::Res => {
                     let longest = arrived + PATIENCE.max(app.hold) + GRACE;
                     let answered = timeout_at(longest, res_php::answer(app, call)).await;
-                    answered.unwrap_or(Err(Stop::Failed(ApiError::Write(WriteError::Busy))))
+                    answered.unwrap_or(Err(WriteError::Busy.into()))
                 }
             }
         }
-        Err(refusal) => Err(refusal.into()),
+        Err(stop) => Err(stop),
     };
     match result {
         Ok(reply) => format.encode(&reply),
@@ -171,6 +159,28 @@ async fn serve(script: Script, app: &AppState, request: Request) -> Response {
             script.overloaded(format)
         }
     }
+}
+
+/// Reads the body into the parameters; who calls, and the place that the body takes up.
+async fn read(
+    script: Script,
+    app: &AppState,
+    head: &Parts,
+    body: Body,
+    arrived: Instant,
+    params: &mut Params,
+) -> Result<(Identity, Slot), Stop> {
+    if params.has("key")
+        && let Err(refusal) = identify(app, &head.headers, params, script)
+    {
+        // It is thrown away: who is cut off while sending hears nothing.
+        drop(body::read(body, script.max_body_bytes() / 8).await);
+        return Err(refusal.into());
+    }
+    let is_small = body.size_hint().upper().is_some_and(|size| size <= SMALL_BODY);
+    let slot = script.slot(app, is_small, arrived).await?;
+    params.add_body(&head.headers, body, script.max_body_bytes()).await?;
+    Ok((identify(app, &head.headers, params, script)?, slot))
 }
 
 /// Why there is no good reply.

@@ -50,6 +50,16 @@ async fn a_key_that_is_no_token_is_told_so_by_its_length_and_goes_nowhere() {
 }
 
 #[tokio::test]
+async fn whoever_sends_a_large_body_with_a_wrong_key_hears_so() {
+    let app = with_tokens().await;
+    let url = format!("{}/in.php?key=wrong&method=base64", app.api);
+    for _ in 0..5 {
+        let reply = body(app.http.post(&url).body(vec![b'a'; 3_000_000])).await;
+        assert_eq!(reply, "ERROR_WRONG_USER_KEY");
+    }
+}
+
+#[tokio::test]
 async fn nobody_reads_or_reports_on_the_captcha_of_another() {
     let app = with_tokens().await;
     let (alice, bob) = (with_key(&app, ALICE), with_key(&app, BOB));

@@ -167,7 +167,7 @@ async fn a_database_that_fails_is_a_full_queue_and_nothing_is_lost() {
     let report = [("action", "reportbad"), ("id", "1")];
     assert_eq!(scripts.ask(&report).await, "CAPCHA_NOT_READY");
     other.execute("ROLLBACK").await.unwrap();
-    assert_eq!(scripts.submit(&CAPTCHA).await, "OK|1");
+    assert!(scripts.submit(&CAPTCHA).await.starts_with("OK|"));
 }
 
 #[tokio::test]
