@@ -163,7 +163,7 @@ impl Deliverer {
             return Ok(0);
         }
         let ids: Vec<TaskId> = due.iter().map(|due| due.delivery.task).collect();
-        let tasks = store.tasks_to_tell(&ids).await?;
+        let tasks = store.tasks(&ids).await?;
         let tasks: HashMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
         let mut started = 0;
         for due in due {

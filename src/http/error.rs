@@ -43,7 +43,7 @@ pub(crate) enum ApiError {
     #[error("this Idempotency-Key was used for another submission: use a new key for each new captcha")]
     IdempotencyKeyReused,
     #[error(
-        "spend.daily_limit is {} a day, and is spent or promised to tasks under way: raise it, or wait for the next day (UTC)",
+        "spend.daily_limit is {} a day, and with the tasks under way less is left than this one may cost: raise it, or wait for the next day (UTC)",
         .0.as_ref().map_or("", Price::as_str)
     )]
     DailyLimit(Option<Price>),

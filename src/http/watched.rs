@@ -33,20 +33,30 @@ impl<S> Watched<S> {
     }
 }
 
-/// What is known of the request that is being read, and what became of hyper's refusal.
+/// What is known of the request that is being read, and what became of hyper's refusal. A request that is
+/// not for a script leaves nothing here.
 #[derive(Default)]
 struct Refusals {
-    /// The first bytes of the head: method and path.
+    stage: Stage,
+    /// The first bytes of a head that came in pieces.
     start: Vec<u8>,
-    /// How much of the request was looked at.
+    /// How much of a request for a script was looked at, and the last bytes of that, for what is cut in two.
     seen: usize,
-    /// The last bytes, for what is cut in two by the way it came.
     tail: Vec<u8>,
     wants_json: bool,
     /// Our own reply in place of hyper's, as far as it is not written.
     reply: Option<Vec<u8>>,
     /// What is read and thrown away after it, and until when.
     drain: Option<(usize, Pin<Box<Sleep>>)>,
+}
+
+/// Whom the request is for.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Unknown,
+    Script,
+    Other,
 }
 
 /// Method and path are within the first so many bytes.
@@ -59,35 +69,51 @@ impl Refusals {
     /// Takes note of bytes that came in; `begins`: they are the first of a head.
     fn read(&mut self, bytes: &[u8], begins: bool) {
         if begins {
+            self.stage = Stage::Unknown;
             self.start.clear();
             self.tail.clear();
             (self.seen, self.wants_json) = (0, false);
         }
-        let room = START - self.start.len();
-        self.start.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        if self.seen >= MOST_SEEN || self.wants_json || (room == 0 && !self.is_for_script()) {
+        if self.stage == Stage::Unknown {
+            self.stage = self.judge(bytes);
+        }
+        if self.stage == Stage::Other || self.wants_json || self.seen >= MOST_SEEN {
             return;
         }
         self.seen += bytes.len();
-        self.tail.extend_from_slice(bytes);
-        self.wants_json = self.tail.windows(8).any(|eight| JSON.contains(&eight));
+        let has_json = |piece: &[u8]| piece.windows(8).any(|eight| JSON.contains(&eight));
+        self.tail.extend_from_slice(&bytes[..bytes.len().min(7)]);
+        self.wants_json = has_json(&self.tail) || has_json(bytes);
+        self.tail.extend_from_slice(bytes.get(7..).map_or(&[], |rest| &rest[rest.len().saturating_sub(7)..]));
         self.tail.drain(..self.tail.len().saturating_sub(7));
     }
 
-    fn is_for_script(&self) -> bool {
-        let target = self.start.splitn(3, |&byte| byte == b' ').nth(1).unwrap_or_default();
-        let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
-        let name = path.rsplit(|&byte| byte == b'/').find(|part| !part.is_empty());
-        name.is_some_and(|name| name == b"in.php" || name == b"res.php")
+    /// Whom the request is for, as far as its first bytes tell. They are kept only while they do not.
+    fn judge(&mut self, bytes: &[u8]) -> Stage {
+        if self.start.is_empty() && path(bytes).is_some() {
+            return stage_of(path(bytes));
+        }
+        let room = START - self.start.len();
+        self.start.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        match path(&self.start) {
+            None if self.start.len() < START => Stage::Unknown,
+            path => stage_of(path),
+        }
     }
 
     /// Whether these are bytes that hyper writes by itself, and that ours take the place of: every reply of
     /// a script has status 200.
     fn takes_over(&mut self, bytes: &[u8]) -> bool {
-        let is = |status: &str| bytes.starts_with(format!("HTTP/1.1 {status} ").as_bytes());
-        if self.drain.is_none() && (is("414") || is("431") || is("400")) && self.is_for_script() {
-            self.reply = Some(if is("400") { self.reply(BAD) } else { self.reply(TOO_LONG) });
-            self.drain = Some((0, Box::pin(sleep(DRAIN_DEADLINE))));
+        if self.stage == Stage::Script && self.drain.is_none() {
+            let refusal = match bytes.get(..13) {
+                Some(b"HTTP/1.1 414 " | b"HTTP/1.1 431 ") => Some(TOO_LONG),
+                Some(b"HTTP/1.1 400 ") => Some(BAD),
+                _ => None,
+            };
+            if let Some(refusal) = refusal {
+                self.reply = Some(self.reply(refusal));
+                self.drain = Some((0, Box::pin(sleep(DRAIN_DEADLINE))));
+            }
         }
         self.reply.is_some()
     }
@@ -104,6 +130,20 @@ impl Refusals {
             "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
         );
         [head, body].concat().into_bytes()
+    }
+}
+
+/// The path of a request, once all of it is there.
+fn path(start: &[u8]) -> Option<&[u8]> {
+    let target = &start[start.iter().position(|&byte| byte == b' ')? + 1..];
+    Some(&target[..target.iter().position(|byte| b" ?".contains(byte))?])
+}
+
+fn stage_of(path: Option<&[u8]>) -> Stage {
+    let mut parts = path.unwrap_or_default().rsplit(|&byte| byte == b'/');
+    match parts.find(|part| !part.is_empty()) {
+        Some(b"in.php" | b"res.php") => Stage::Script,
+        _ => Stage::Other,
     }
 }
 

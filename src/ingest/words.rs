@@ -35,7 +35,7 @@ pub(crate) enum Submitted {
     Repeated(Task),
     /// Its idempotency key belongs to a task with another content.
     KeyReused,
-    /// The day's money is spent, or promised to the tasks under way.
+    /// With the tasks under way, less is left of the day's money than it may cost.
     OverLimit,
 }
 

@@ -3,10 +3,10 @@
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::rows::{self, parsed, task_columns, task_id, time, time_if_any};
+use super::rows::{parsed, task_id, time, time_if_any};
 use super::write::json;
 use super::{Store, StoreError, WriteTx};
-use crate::model::{Delivery, Task, TaskId, Timestamp, TokenId};
+use crate::model::{Delivery, TaskId, Timestamp, TokenId};
 
 /// A delivery, and the URL as it is stored; empty once it is erased.
 #[derive(Clone, Debug)]
@@ -109,15 +109,6 @@ impl Store {
             .fetch_all(&self.reader)
             .await?;
         Ok(rows.iter().map(due).collect::<Result<_, _>>()?)
-    }
-
-    /// The tasks that deliveries tell of, in no order.
-    pub(crate) async fn tasks_to_tell(&self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
-        const SQL: &str =
-            concat!("SELECT ", task_columns!(), " FROM task WHERE id IN (SELECT value FROM json_each($1))");
-        let keys = json(ids.iter().map(|id| id.number()));
-        let found = sqlx::query(SQL).bind(keys).fetch_all(&self.reader).await?;
-        Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
     }
 }
 

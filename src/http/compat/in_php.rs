@@ -15,8 +15,8 @@ use crate::model::{ErrorCode, Gate, Price, Script, Status, Submission, Task, Tas
 
 /// How long a refusal waits for its callback to be dropped.
 const DROP_DEADLINE: Duration = Duration::from_secs(1);
-const DAILY_LIMIT: &str = "spend.daily_limit of this pingbox is spent, or promised to captchas under way: raise it, \
-                           or wait for the next day (UTC)";
+const DAILY_LIMIT: &str = "spend.daily_limit of this pingbox: with the captchas under way less is left than this one \
+                           may cost: raise it, or wait for the next day (UTC)";
 
 /// Stores the captcha as a task, and waits for what the provider says of it.
 pub(super) async fn submit(app: &AppState, call: Call) -> Result<Reply, Stop> {

@@ -16,13 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _};
+use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_MAX_AGE,
 };
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
@@ -128,14 +127,15 @@ async fn serve(script: Script, app: &AppState, request: Request) -> Response {
         // It is our own dispatcher who reads this, and knows it by a header.
         Err(reply) => return reply,
     };
-    let (head, body) = request.into_parts();
-    let mut params = Params::of_query(head.uri.query().unwrap_or_default());
-    match head.method {
+    match *request.method() {
         Method::OPTIONS => return preflight(),
         Method::GET | Method::POST => {}
-        _ => return params.format().encode(&Reply::Error(Refusal::parameter("the method is GET or POST"))),
+        _ => {
+            let format = Params::of_query(request.uri().query().unwrap_or_default()).format();
+            return format.encode(&Reply::Error(Refusal::parameter("the method is GET or POST")));
+        }
     }
-    let read = read(script, app, &head, body, arrived, &mut params).await;
+    let (params, read) = read(script, app, request, arrived).await;
     let format = params.format();
     let result = match read {
         Ok((identity, slot)) => {
@@ -161,26 +161,30 @@ async fn serve(script: Script, app: &AppState, request: Request) -> Response {
     }
 }
 
-/// Reads the body into the parameters; who calls, and the place that the body takes up.
+/// Reads the parameters, as far as there are any; who calls, and the place that the body takes up.
 async fn read(
     script: Script,
     app: &AppState,
-    head: &Parts,
-    body: Body,
+    request: Request,
     arrived: Instant,
-    params: &mut Params,
-) -> Result<(Identity, Slot), Stop> {
+) -> (Params, Result<(Identity, Slot), Stop>) {
+    let (head, body) = request.into_parts();
+    let mut params = Params::of_query(head.uri.query().unwrap_or_default());
     if params.has("key")
-        && let Err(refusal) = identify(app, &head.headers, params, script)
+        && let Err(refusal) = identify(app, &head.headers, &params, script)
     {
         // It is thrown away: who is cut off while sending hears nothing.
         drop(body::read(body, script.max_body_bytes() / 8).await);
-        return Err(refusal.into());
+        return (params, Err(refusal.into()));
     }
     let is_small = body.size_hint().upper().is_some_and(|size| size <= SMALL_BODY);
-    let slot = script.slot(app, is_small, arrived).await?;
-    params.add_body(&head.headers, body, script.max_body_bytes()).await?;
-    Ok((identify(app, &head.headers, params, script)?, slot))
+    let slot = match script.slot(app, is_small, arrived).await {
+        Ok(slot) => slot,
+        Err(error) => return (params, Err(error.into())),
+    };
+    let added = params.add_body(&head.headers, body, script.max_body_bytes()).await;
+    let identity = added.and_then(|()| identify(app, &head.headers, &params, script));
+    (params, identity.map(|identity| (identity, slot)).map_err(Stop::from))
 }
 
 /// Why there is no good reply.

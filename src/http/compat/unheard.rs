@@ -24,7 +24,7 @@ pub(super) struct Unheard {
 /// What became of a captcha.
 pub(super) enum Stored {
     Task(Unheard),
-    /// The day's money is spent, or promised to the tasks under way.
+    /// With the tasks under way, less is left of the day's money than it may cost.
     OverLimit,
 }
 
