@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 pub(crate) use self::messenger::{Deadlines, Messenger};
@@ -162,13 +163,13 @@ impl Deliverer {
         if due.is_empty() {
             return Ok(0);
         }
-        let ids: Vec<TaskId> = due.iter().map(|due| due.delivery.task).collect();
+        let ids: Vec<TaskId> = due.iter().filter_map(|due| due.delivery.task).collect();
         let tasks = store.tasks(&ids).await?;
         let tasks: HashMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
         let mut started = 0;
         for due in due {
             if self.under_way.take(&due.delivery) {
-                let message = message(&due, tasks.get(&due.delivery.task));
+                let message = message(&due, due.delivery.task.and_then(|id| tasks.get(&id)));
                 attempts.spawn(Arc::clone(&self.work).attempt(due.delivery, message));
                 started += 1;
             }
@@ -210,8 +211,7 @@ impl Work {
         report(&delivery);
         // Not stored, it would be sent again at once: better it takes up room until it is.
         let task = delivery.task;
-        let failed =
-            |error| warn!(task.id = %task, %error, "Could not store what became of a callback: {error}");
+        let failed = |error| warn!(task.id = task.map(display), %error, "Could not store what became of a callback: {error}");
         self.until_stored(|| self.ingest.delivery_tried(delivery.clone()), failed).await;
         Ended { id: delivery.id, owner: delivery.owner, receiver: delivery.receiver }
     }
@@ -247,15 +247,24 @@ fn random() -> u32 {
 }
 
 fn report(delivery: &Delivery) {
-    let Delivery { task, receiver, attempts, .. } = delivery;
+    let Delivery { id, receiver, attempts, .. } = delivery;
+    let task = delivery.task.map(display);
     let error = delivery.last_error.as_deref().unwrap_or_default();
     match delivery.status {
-        DeliveryStatus::Delivered => debug!(task.id = %task, receiver, attempts, "Delivered a callback"),
+        DeliveryStatus::Delivered => {
+            debug!(delivery.id = id, task.id = task, receiver, attempts, "Delivered a callback")
+        }
         DeliveryStatus::Waiting => {
-            info!(task.id = %task, receiver, attempts, "A callback is tried again later: {error}");
+            info!(
+                delivery.id = id,
+                task.id = task,
+                receiver,
+                attempts,
+                "A callback is tried again later: {error}"
+            );
         }
         DeliveryStatus::Dead => {
-            warn!(task.id = %task, receiver, attempts, "Gave up on a callback: {error}");
+            warn!(delivery.id = id, task.id = task, receiver, attempts, "Gave up on a callback: {error}");
         }
     }
 }

@@ -17,9 +17,8 @@ use super::auth::{self, Caller};
 use super::body::{self, Encoding};
 use super::error::ApiError;
 use super::query::{Query, preferred_wait};
-use super::tasks::TaskBody;
 use crate::ingest::{Submit, Submitted};
-use crate::model::{FieldValue, Fields, JsonFields, Price, Submission};
+use crate::model::{FieldValue, Fields, JsonFields, Price, Submission, TaskBody};
 use crate::store::IdempotencyKey;
 
 /// The largest submission: twenty images of 100 kB in base64 take 2.7 MiB.

@@ -15,76 +15,13 @@ use super::error::ApiError;
 use super::query::Query;
 use super::wait::{Patience, Reading, Until, wait_ended};
 use crate::ingest::Cancelled;
-use crate::model::{Answer, CaptchaId, CaptchaType, Price, Status, Task, TaskId, Timestamp, TokenId, Via};
+use crate::model::{CaptchaType, Status, Task, TaskBody, TaskId, TokenId};
 use crate::store::TaskFilter;
 
 /// The most tasks that one request waits for, and the longest page.
 const MAX_TASKS: usize = 1000;
 /// The length of a page when the caller does not say.
 const DEFAULT_PAGE: u32 = 100;
-
-/// A task as callers see it.
-#[derive(Debug, Serialize)]
-pub(super) struct TaskBody<'a> {
-    id: TaskId,
-    r#type: CaptchaType,
-    status: Status,
-    captcha_id: Option<&'a CaptchaId>,
-    tag: Option<&'a str>,
-    priority: i32,
-    answer: Option<Answer>,
-    error: Option<ErrorBody<'a>>,
-    via: Option<Via>,
-    price: Option<&'a Price>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    price_estimated: bool,
-    attempts: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    created_at: Timestamp,
-    submitted_at: Option<Timestamp>,
-    answered_at: Option<Timestamp>,
-    expires_at: Timestamp,
-    solve_ms: Option<u128>,
-}
-
-#[derive(Debug, Serialize)]
-struct ErrorBody<'a> {
-    code: &'a str,
-    message: &'a str,
-    retryable: bool,
-}
-
-impl<'a> TaskBody<'a> {
-    /// The task as it stands; `why_wait` is what holds up every queued task.
-    pub(super) fn new(task: &'a Task, why_wait: Option<&'a str>) -> Self {
-        let solved_in = |submitted: Timestamp| Some(task.answered_at?.since(submitted).as_millis());
-        Self {
-            id: task.id,
-            r#type: task.kind,
-            status: task.status,
-            captcha_id: task.captcha_id.as_ref(),
-            tag: task.tag.as_deref(),
-            priority: task.priority,
-            answer: task.answer.clone().map(|text| Answer::parse(task.kind, text)),
-            error: task.error.as_ref().map(|code| ErrorBody {
-                code: code.as_str(),
-                message: code.message(),
-                retryable: code.is_retryable(),
-            }),
-            via: task.via,
-            price: task.price.as_ref(),
-            price_estimated: task.price_estimated,
-            attempts: task.attempts,
-            reason: why_wait.filter(|_| task.status == Status::Queued).or(task.reason.as_deref()),
-            created_at: task.created_at,
-            submitted_at: task.submitted_at,
-            answered_at: task.answered_at,
-            expires_at: task.expires_at,
-            solve_ms: task.submitted_at.filter(|_| task.status == Status::Solved).and_then(solved_in),
-        }
-    }
-}
 
 #[derive(Debug, Serialize)]
 struct ListBody<'a> {

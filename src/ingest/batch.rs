@@ -219,6 +219,7 @@ impl Batch {
                 captcha: submission.captcha.clone(),
                 idempotency: idempotency.clone(),
                 callback: pingback.clone(),
+                webhook_url: submission.webhook_url.clone(),
             });
         }
         Ok(new)

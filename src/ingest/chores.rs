@@ -3,7 +3,9 @@
 
 use super::batch::Asked;
 use super::{Reported, UrlAdded, WriteError};
-use crate::model::{Backoff, CallerUrl, Delivery, Report, TaskId, Timestamp, TokenId, Verdict};
+use crate::model::{
+    Backoff, CallerUrl, Delivery, Report, SigningKeys, SigningSecret, TaskId, Timestamp, TokenId, Verdict,
+};
 use crate::store::{AccountId, StoreError, WriteTx};
 
 /// URLs that one caller may have registered.
@@ -29,6 +31,8 @@ pub(super) enum Chore {
     Backoff(Asked<Backoff, ()>),
     Report(Asked<NewReport, Reported>),
     ReportEnded(Asked<Report, ()>),
+    /// The secrets of an owner of tasks; if there are none, this one.
+    SigningKeys(Asked<(TokenId, SigningSecret), SigningKeys>),
     /// A delivery was tried.
     Delivery(Asked<Delivery, ()>),
     /// Has deliveries whose wait begins in the future begin it now; how many.
@@ -71,6 +75,10 @@ impl Chore {
             Self::Backoff(asked) => asked.answer = Some(tx.store_backoff(account, &asked.question).await?),
             Self::Report(asked) => asked.answer = Some(report(tx, asked.question, now).await?),
             Self::ReportEnded(asked) => asked.answer = Some(tx.store_report(&asked.question).await?),
+            Self::SigningKeys(asked) => {
+                let (owner, fresh) = &asked.question;
+                asked.answer = Some(tx.signing_keys(*owner, fresh).await?);
+            }
             Self::Delivery(asked) => asked.answer = Some(tx.store_delivery(&asked.question).await?),
             Self::ReplanDeliveries(asked) => asked.answer = Some(tx.replan_deliveries(now).await?),
             Self::DropCallback(asked) => asked.answer = Some(tx.drop_delivery(asked.question).await?),
@@ -109,6 +117,7 @@ impl Chore {
             Self::Backoff(asked) => asked.finish(failure),
             Self::Report(asked) => asked.finish(failure),
             Self::ReportEnded(asked) => asked.finish(failure),
+            Self::SigningKeys(asked) => asked.finish(failure),
             Self::Delivery(asked) => asked.finish(failure),
             Self::DropCallback(asked) => asked.finish(failure),
             Self::AskForAll(asked) | Self::ReplanDeliveries(asked) => asked.finish(failure),

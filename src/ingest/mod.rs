@@ -22,7 +22,8 @@ pub(crate) use self::words::{
     Cancelled, Claim, Claimed, Fetched, Receipt, Received, Reported, Submit, Submitted, UrlAdded, WriteError,
 };
 use crate::model::{
-    Backoff, CallerUrl, Delivery, Report, Sent, SolveTimes, Status, Task, TaskId, TokenId, Verdict, Via,
+    Backoff, CallerUrl, Delivery, Report, Sent, SigningKeys, SigningSecret, SolveTimes, Status, Task, TaskId,
+    TokenId, Verdict, Via,
 };
 use crate::store::{AccountId, Retired, RetirementPlan, Store};
 use crate::waiters::Waiters;
@@ -121,6 +122,12 @@ impl Ingest {
         self.ask_chore(Chore::ReportEnded, report).await
     }
 
+    /// The secrets that sign messages to URLs that this owner's tasks carry, made if there are none yet.
+    pub(crate) async fn signing_keys(&self, owner: TokenId) -> Result<SigningKeys, WriteError> {
+        let fresh = SigningSecret::random().map_err(|_| WriteError::Failed)?;
+        self.ask_chore(Chore::SigningKeys, (owner, fresh)).await
+    }
+
     /// Stores what became of a delivery.
     pub(crate) async fn delivery_tried(&self, delivery: Delivery) -> Result<(), WriteError> {
         self.ask_chore(Chore::Delivery, delivery).await
@@ -192,6 +199,8 @@ pub(crate) struct Heralds {
     pub(crate) waiters: Arc<Waiters>,
     /// Given the tasks that were sent to the provider, as that left them.
     pub(crate) sent: Arc<Waiters>,
+    /// Told of every commit: there may be new events.
+    pub(crate) committed: Arc<Notify>,
     /// Told when there may be something new to send.
     pub(crate) queued: Arc<Notify>,
     /// Told when a caller's receiver is to be told something.
@@ -233,7 +242,8 @@ impl Writer {
         match batch.commit(&self.store, &self.account).await {
             Ok(committed) => {
                 self.note_solve_times(&committed.ended);
-                let is_called_back = |task: &Task| task.has_callback && task.status != Status::Cancelled;
+                let is_called_back =
+                    |task: &Task| task.has_webhook || (task.has_callback && task.status != Status::Cancelled);
                 if committed.ended.iter().any(is_called_back) {
                     self.heralds.called_back.notify_one();
                 }
@@ -243,6 +253,7 @@ impl Writer {
                 for task in committed.sent {
                     self.heralds.sent.wake(&Arc::new(task));
                 }
+                self.heralds.committed.notify_one();
                 batch.finish(None);
                 if committed.queue_grew {
                     self.heralds.queued.notify_one();

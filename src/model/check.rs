@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::captcha::{Field, Images, Rule};
 use super::field::{self, FieldError, FieldValue, Fields};
-use super::{Captcha, CaptchaFile, CaptchaType, image};
+use super::{CallerUrl, Captcha, CaptchaFile, CaptchaType, image};
 
 /// The most images of one rotate captcha. The API document names no limit; this one bounds memory.
 const MAX_FILES: usize = 20;
@@ -15,7 +15,9 @@ const MAX_RAW_CHARS: usize = 16_384;
 /// What pingbox itself sends to `in.php`; a caller's own would contradict it.
 const SET_BY_PINGBOX: &[&str] = &["key", "method", "pingback", "json", "soft_id", "header_acao"];
 /// The fields that every type takes.
-const COMMON: &[&str] = &["type", "tag", "priority", "ttl"];
+const COMMON: &[&str] = &["type", "tag", "priority", "ttl", "webhook_url"];
+/// The longest URL of a caller, in characters.
+const MAX_URL_CHARS: usize = 2048;
 
 /// The fields that are left, and what was found wrong so far.
 pub(super) struct Check {
@@ -199,9 +201,15 @@ impl Check {
         }
     }
 
-    pub(super) fn refuse(&mut self, name: &str, detail: &str) {
-        if self.fields.take(name).is_some() {
-            self.wrong(name, detail);
+    /// A URL of the caller's that is to be called.
+    pub(super) fn url(&mut self, name: &str) -> Option<CallerUrl> {
+        let text = self.text(name, MAX_URL_CHARS)?;
+        match CallerUrl::parse(&text) {
+            Ok(url) => Some(url),
+            Err(error) => {
+                self.wrong(name, error.to_string());
+                None
+            }
         }
     }
 

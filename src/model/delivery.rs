@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{TaskId, Timestamp, TokenId};
+use super::{EventKind, TaskId, Timestamp, TokenId};
 
 /// The longest pause that a receiver can ask for by `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
@@ -17,9 +17,15 @@ const MAX_ERROR_CHARS: usize = 200;
 pub struct Delivery {
     /// Its number.
     pub id: i64,
-    /// The task whose end it tells.
-    pub task: TaskId,
-    /// Who submitted that task.
+    /// What it tells.
+    pub kind: EventKind,
+    /// The task that it tells of, if it is one.
+    pub task: Option<TaskId>,
+    /// The number of the event that it tells; `None`: it tells how the task ended in the provider's own form.
+    pub event: Option<i64>,
+    /// The webhook that it goes to; `None`: it goes to a URL that the task carries.
+    pub webhook: Option<i64>,
+    /// Who submitted the task, or subscribed.
     pub owner: TokenId,
     /// The receiver's host and port.
     pub receiver: String,
@@ -31,6 +37,10 @@ pub struct Delivery {
     pub last_status: Option<u16>,
     /// What came of the last attempt, if it failed.
     pub last_error: Option<String>,
+    /// When it came to be.
+    pub created_at: Timestamp,
+    /// When its attempts began: anew with each replay.
+    pub started_at: Timestamp,
     /// When `due_at` was set.
     pub planned_at: Timestamp,
     /// While it waits: not tried before this time.
@@ -185,13 +195,18 @@ mod tests {
     fn delivery() -> Delivery {
         Delivery {
             id: 1,
-            task: TaskId::new(1).unwrap(),
+            kind: EventKind::Solved,
+            task: TaskId::new(1),
+            event: None,
+            webhook: None,
             owner: TokenId::LOCAL,
             receiver: "example.com:80".to_owned(),
             status: DeliveryStatus::Waiting,
             attempts: 0,
             last_status: None,
             last_error: None,
+            created_at: NOW,
+            started_at: NOW,
             planned_at: NOW,
             due_at: NOW,
             ended_at: None,

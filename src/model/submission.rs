@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::check::Check;
 use super::field::{FieldError, FieldValue, Fields};
-use super::{Captcha, CaptchaType};
+use super::{CallerUrl, Captcha, CaptchaType};
 
 /// How long pingbox tries when the caller does not say.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(900);
@@ -29,6 +29,8 @@ pub struct Submission {
     pub priority: i32,
     /// How long pingbox tries before the task expires.
     pub ttl: Duration,
+    /// Where its end is told by a signed webhook.
+    pub webhook_url: Option<CallerUrl>,
 }
 
 impl Submission {
@@ -46,7 +48,7 @@ impl Submission {
         let tag = check.text("tag", MAX_TAG_CHARS);
         let priority = check.number("priority", -MAX_PRIORITY, MAX_PRIORITY);
         let ttl = check.seconds("ttl", MAX_TTL_SECS);
-        check.refuse("webhook_url", "outgoing webhooks are not available in this version: leave it out");
+        let webhook_url = check.url("webhook_url");
         let captcha = check.captcha(kind);
         if !check.errors.is_empty() {
             return Err(check.errors);
@@ -56,6 +58,7 @@ impl Submission {
             tag,
             priority: priority.and_then(|priority| i32::try_from(priority).ok()).unwrap_or(0),
             ttl: ttl.map_or(DEFAULT_TTL, |secs| Duration::from_secs(secs.unsigned_abs())),
+            webhook_url,
         })
     }
 
@@ -73,6 +76,10 @@ impl Submission {
         part(self.tag.as_deref().unwrap_or_default().as_bytes());
         part(&self.priority.to_be_bytes());
         part(&self.ttl.as_secs().to_be_bytes());
+        if let Some(url) = &self.webhook_url {
+            part(b"webhook_url");
+            part(url.text().as_bytes());
+        }
         let mut params: Vec<_> = self.captcha.params.iter().collect();
         params.sort();
         for (name, value) in params {

@@ -68,8 +68,10 @@ pub struct Task {
     /// nothing is done about it. While it is submitted: its answer is asked for then; `None`: not any
     /// more.
     pub due_at: Option<Timestamp>,
-    /// Whether a URL of its caller is told how it ended.
+    /// Whether a URL of its caller is told how it ended, in the provider's own form.
     pub has_callback: bool,
+    /// Whether one is told by a signed webhook.
+    pub has_webhook: bool,
 }
 
 /// Where a task stands.
@@ -224,6 +226,7 @@ impl Task {
             expires_at: now.after(submission.ttl),
             due_at: None,
             has_callback: false,
+            has_webhook: submission.webhook_url.is_some(),
         }
     }
 

@@ -28,6 +28,12 @@ impl Timestamp {
         self.0
     }
 
+    /// Whole seconds since 1970.
+    #[must_use]
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
     /// The time that an HTTP header names, as in `Sun, 06 Nov 1994 08:49:37 GMT`; `None` for another form.
     #[must_use]
     pub fn from_http_date(text: &str) -> Option<Self> {

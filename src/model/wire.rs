@@ -96,7 +96,7 @@ impl Submission {
             };
             return Err(WireError::new(code, format!("{name} is missing")));
         }
-        Ok(Self { captcha, tag: None, priority: 0, ttl: DEFAULT_TTL })
+        Ok(Self { captcha, tag: None, priority: 0, ttl: DEFAULT_TTL, webhook_url: None })
     }
 }
 

@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::rows::{parsed, task_id, time, time_if_any};
+use super::rows::{parsed, time, time_if_any};
 use super::write::json;
 use super::{Store, StoreError, WriteTx};
 use crate::model::{Delivery, TaskId, Timestamp, TokenId};
@@ -18,8 +18,8 @@ pub(crate) struct Due {
 /// The columns that [`due`] reads.
 macro_rules! delivery_columns {
     () => {
-        "id, task_id, owner, url, receiver, status, attempts, last_status, last_error, planned_at, due_at, \
-         ended_at"
+        "id, type, task_id, event_id, webhook_id, owner, url, receiver, status, attempts, last_status, last_error, \
+         created_at, started_at, planned_at, due_at, ended_at"
     };
 }
 
@@ -72,13 +72,18 @@ pub(crate) struct Look {
 fn due(row: &SqliteRow) -> Result<Due, sqlx::Error> {
     let delivery = Delivery {
         id: row.try_get("id")?,
-        task: task_id(row, "task_id")?,
+        kind: parsed(row, "type")?,
+        task: row.try_get::<Option<i64>, _>("task_id")?.and_then(TaskId::new),
+        event: row.try_get("event_id")?,
+        webhook: row.try_get("webhook_id")?,
         owner: TokenId::from_number(row.try_get("owner")?),
         receiver: row.try_get("receiver")?,
         status: parsed(row, "status")?,
         attempts: row.try_get("attempts")?,
         last_status: row.try_get("last_status")?,
         last_error: row.try_get("last_error")?,
+        created_at: time(row, "created_at")?,
+        started_at: time(row, "started_at")?,
         planned_at: time(row, "planned_at")?,
         due_at: time(row, "due_at")?,
         ended_at: time_if_any(row, "ended_at")?,
@@ -143,9 +148,10 @@ impl WriteTx<'_> {
         Ok(done.rows_affected())
     }
 
-    /// Deletes what waits to be told of a task.
+    /// Deletes what waits to be told of a task in the provider's own form.
     pub(crate) async fn drop_delivery(&mut self, task: TaskId) -> Result<(), StoreError> {
-        const SQL: &str = "DELETE FROM delivery WHERE task_id = $1 AND status = 'waiting'";
+        const SQL: &str =
+            "DELETE FROM delivery WHERE task_id = $1 AND event_id IS NULL AND status = 'waiting'";
         sqlx::query(SQL).bind(task.number()).execute(self.connection()).await?;
         Ok(())
     }

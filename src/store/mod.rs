@@ -3,12 +3,14 @@
 mod account;
 mod caller_url;
 mod delivery;
+mod event;
 mod memory;
 mod open;
 mod read;
 mod report;
 mod retention;
 mod rows;
+mod signing;
 mod write;
 
 use std::fs::File;
@@ -19,6 +21,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 pub(crate) use account::{AccountId, Credit};
 pub(crate) use delivery::{Due, Look};
+pub(crate) use event::{EventFilter, FeedEnds};
 pub(crate) use read::{Counted, MAX_SCAN, TaskFilter};
 pub(crate) use retention::{Retired, RetirementPlan};
 pub(crate) use write::{IdempotencyKey, NewTask, Parked, ParkedPingback, WriteTx};

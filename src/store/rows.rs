@@ -13,7 +13,7 @@ macro_rules! task_columns {
     () => {
         "id, owner, type, status, tag, priority, captcha_id, answer, error, via, price, price_estimated, attempts, doubtful, reason, \
          extra, created_at, sent_at, submitted_at, answered_at, expires_at, due_at, \
-         callback_url IS NOT NULL AS has_callback"
+         callback_url IS NOT NULL AS has_callback, webhook_url IS NOT NULL AS has_webhook"
     };
 }
 pub(super) use task_columns;
@@ -60,6 +60,7 @@ pub(super) fn task(row: &SqliteRow) -> Result<Task, sqlx::Error> {
         expires_at: time(row, "expires_at")?,
         due_at: time_if_any(row, "due_at")?,
         has_callback: row.try_get("has_callback")?,
+        has_webhook: row.try_get("has_webhook")?,
     })
 }
 
@@ -117,7 +118,7 @@ fn optional<'r, T: Decode<'r, Sqlite> + Type<Sqlite>>(
     row.try_get(column)
 }
 
-fn corrupt(column: &'static str) -> sqlx::Error {
+pub(super) fn corrupt(column: &'static str) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not a value that pingbox writes".into() }
 }
 
@@ -180,6 +181,8 @@ pub(super) struct TaskInsert<'a> {
     pub(super) expires_at: i64,
     pub(super) callback_url: Option<&'a str>,
     pub(super) callback_receiver: Option<String>,
+    pub(super) webhook_url: Option<&'a str>,
+    pub(super) webhook_receiver: Option<String>,
 }
 
 /// A pingback to keep, as the bulk `INSERT` reads it.

@@ -32,8 +32,10 @@ pub(crate) struct NewTask {
     pub(crate) captcha: Captcha,
     /// What a repeat of the submission would be known by.
     pub(crate) idempotency: Option<IdempotencyKey>,
-    /// Where its caller is told how it ended.
+    /// Where its caller is told how it ended, in the provider's own form.
     pub(crate) callback: Option<CallerUrl>,
+    /// Where that is told by a signed webhook.
+    pub(crate) webhook_url: Option<CallerUrl>,
 }
 
 /// A caller's `Idempotency-Key`, with the digest of what was submitted under it.
@@ -178,12 +180,13 @@ impl<'c> WriteTx<'c> {
     pub(crate) async fn insert_tasks(&mut self, new: &[NewTask]) -> Result<(), StoreError> {
         const TASKS: &str =
             "INSERT INTO task (id, owner, type, status, tag, priority, params, created_at, expires_at,
-                               callback_url, callback_receiver)
+                               callback_url, callback_receiver, webhook_url, webhook_receiver)
             SELECT value->>'id', value->>'owner', value->>'type', value->>'status', value->>'tag',
                    value->>'priority', value->>'params', value->>'created_at', value->>'expires_at',
-                   value->>'callback_url', value->>'callback_receiver'
+                   value->>'callback_url', value->>'callback_receiver',
+                   value->>'webhook_url', value->>'webhook_receiver'
             FROM json_each($1)";
-        let rows = new.iter().map(|NewTask { task, captcha, callback, .. }| TaskInsert {
+        let rows = new.iter().map(|NewTask { task, captcha, callback, webhook_url, .. }| TaskInsert {
             id: task.id.number(),
             owner: task.owner.number(),
             r#type: task.kind.as_str(),
@@ -195,6 +198,8 @@ impl<'c> WriteTx<'c> {
             expires_at: task.expires_at.as_micros(),
             callback_url: callback.as_ref().map(CallerUrl::text),
             callback_receiver: callback.as_ref().map(CallerUrl::receiver),
+            webhook_url: webhook_url.as_ref().map(CallerUrl::text),
+            webhook_receiver: webhook_url.as_ref().map(CallerUrl::receiver),
         });
         sqlx::query(TASKS).bind(json(rows)).execute(self.connection()).await?;
         for new in new {

@@ -1,0 +1,220 @@
+//! The feed of events: what happened, in the order in which it was committed. Triggers write it.
+
+use std::collections::HashMap;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Acquire as _, Row as _, SqliteConnection};
+
+use super::rows::{self, pingback_columns, task_columns};
+use super::write::json;
+use super::{Store, StoreError};
+use crate::model::{Event, EventKind, FeedId, Pingback, Status, Subject, Task, TaskId, Timestamp, TokenId};
+
+/// How many events one page looks at: a filter that few pass must not hold a reader for long.
+const MAX_SCAN: i64 = 10_000;
+
+/// Which events to read.
+#[derive(Clone, Debug)]
+pub(crate) struct EventFilter {
+    /// Only those of this owner's tasks; `None` reads everybody's, and what is told to admins alone.
+    pub(crate) owner: Option<TokenId>,
+    /// Only these kinds; empty reads all.
+    pub(crate) kinds: Vec<EventKind>,
+}
+
+impl EventFilter {
+    /// Everything.
+    pub(crate) const ALL: Self = Self { owner: None, kinds: Vec::new() };
+
+    /// Whether it lets an event pass.
+    pub(crate) fn passes(&self, event: &Event) -> bool {
+        (self.owner.is_none() || self.owner == event.owner)
+            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+    }
+}
+
+/// The ends of the feed: places in it that hold a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FeedEnds {
+    /// Before the oldest event that is kept.
+    pub(crate) earliest: i64,
+    /// Behind the newest.
+    pub(crate) latest: i64,
+}
+
+/// Events behind a place in the feed.
+#[derive(Clone, Debug)]
+pub(crate) struct EventPage {
+    /// The events, oldest first.
+    pub(crate) events: Vec<Event>,
+    /// What is behind the last event that was looked at, whether it passed or not.
+    pub(crate) through: i64,
+    /// The ends of the feed, as they were when the events were read.
+    pub(crate) ends: FeedEnds,
+}
+
+/// A row of the feed.
+struct Row {
+    number: i64,
+    kind: EventKind,
+    time: Timestamp,
+    owner: Option<TokenId>,
+    task: Option<TaskId>,
+    pingback: Option<i64>,
+    captcha_id: Option<String>,
+    attempts: Option<u32>,
+    submitted_at: Option<Timestamp>,
+}
+
+macro_rules! event_columns {
+    () => {
+        "id, type, time, owner, task_id, pingback_id, captcha_id, attempts, submitted_at"
+    };
+}
+
+impl Row {
+    fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            number: row.try_get("id")?,
+            kind: rows::parsed(row, "type")?,
+            time: rows::time(row, "time")?,
+            owner: row.try_get::<Option<i64>, _>("owner")?.map(TokenId::from_number),
+            task: row.try_get::<Option<i64>, _>("task_id")?.and_then(TaskId::new),
+            pingback: row.try_get("pingback_id")?,
+            captcha_id: row.try_get("captcha_id")?,
+            attempts: row.try_get("attempts")?,
+            submitted_at: rows::time_if_any(row, "submitted_at")?,
+        })
+    }
+
+    /// The event; `None` if its task is gone.
+    fn into_event(
+        self,
+        tasks: &HashMap<TaskId, Task>,
+        pingbacks: &mut HashMap<i64, Pingback>,
+    ) -> Option<Event> {
+        let subject = match self.task {
+            Some(id) => Subject::Task(Box::new(self.as_then(tasks.get(&id)?.clone()))),
+            None => Subject::Pingback {
+                captcha_id: self.captcha_id.clone().unwrap_or_default(),
+                pingback: self.pingback.and_then(|id| pingbacks.remove(&id)).map(Box::new),
+            },
+        };
+        let Self { number, kind, time, owner, .. } = self;
+        Some(Event { number, kind, time, owner, subject })
+    }
+
+    /// A task as it was at this event. One that has ended stays as it is.
+    fn as_then(&self, task: Task) -> Task {
+        let attempts = self.attempts.unwrap_or(0);
+        match self.kind {
+            EventKind::Created => task.as_created(),
+            EventKind::Submitted => {
+                let captcha_id = self.captcha_id.as_ref().and_then(|id| id.parse().ok());
+                Task {
+                    captcha_id,
+                    submitted_at: self.submitted_at,
+                    ..task.as_open(Status::Submitted, attempts)
+                }
+            }
+            EventKind::Unconfirmed => task.as_open(Status::Unconfirmed, attempts),
+            _ => task,
+        }
+    }
+}
+
+impl Store {
+    /// What the feed is called.
+    pub(crate) async fn feed_id(&self) -> Result<FeedId, StoreError> {
+        Ok(FeedId::new(self.recall("feed").await?.unwrap_or_default()))
+    }
+
+    /// Where the feed begins and ends.
+    pub(crate) async fn feed_ends(&self) -> Result<FeedEnds, StoreError> {
+        ends(&mut *self.reader.acquire().await?).await
+    }
+
+    /// At most `limit` events that pass the filter, of those behind `after`.
+    pub(crate) async fn events(
+        &self,
+        after: i64,
+        filter: &EventFilter,
+        limit: u32,
+    ) -> Result<EventPage, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM event WHERE id > $1 AND id <= $2 AND ($3 IS NULL OR owner = $3)
+                AND ($4 IS NULL OR type IN (SELECT value FROM json_each($4))) ORDER BY id LIMIT $5"
+        );
+        let mut connection = self.reader.acquire().await?;
+        // One look at the database: what retention deletes, or the writer adds, is in all of it or in nothing.
+        let mut tx = connection.begin().await?;
+        let ends = ends(&mut tx).await?;
+        let through = ends.latest.min(after.saturating_add(MAX_SCAN));
+        let kinds = (!filter.kinds.is_empty()).then(|| json(filter.kinds.iter()));
+        let found = sqlx::query(SQL)
+            .bind(after)
+            .bind(through)
+            .bind(filter.owner.map(TokenId::number))
+            .bind(kinds)
+            .bind(limit)
+            .fetch_all(&mut *tx)
+            .await?;
+        let is_full = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+        let rows = found.iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
+        let last = rows.last().map(|row| row.number);
+        let events = complete(&mut tx, rows).await?;
+        tx.rollback().await?;
+        let through = if is_full { last.unwrap_or(through) } else { through.max(after) };
+        Ok(EventPage { events, through, ends })
+    }
+
+    /// The events with these numbers that are still there.
+    pub(crate) async fn events_by_number(&self, numbers: &[i64]) -> Result<Vec<Event>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM event WHERE id IN (SELECT value FROM json_each($1)) ORDER BY id"
+        );
+        let mut connection = self.reader.acquire().await?;
+        let found = sqlx::query(SQL).bind(json(numbers.iter())).fetch_all(&mut *connection).await?;
+        let rows = found.iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
+        complete(&mut connection, rows).await
+    }
+}
+
+async fn ends(connection: &mut SqliteConnection) -> Result<FeedEnds, StoreError> {
+    const SQL: &str = "SELECT (SELECT MIN(id) FROM event),
+        (SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'event')";
+    let row = sqlx::query(SQL).fetch_one(connection).await?;
+    let latest = row.try_get(1)?;
+    Ok(FeedEnds { earliest: row.try_get::<Option<i64>, _>(0)?.map_or(latest, |oldest| oldest - 1), latest })
+}
+
+/// Reads what the events are about.
+async fn complete(connection: &mut SqliteConnection, rows: Vec<Row>) -> Result<Vec<Event>, StoreError> {
+    const TASKS: &str =
+        concat!("SELECT ", task_columns!(), " FROM task WHERE id IN (SELECT value FROM json_each($1))");
+    const PINGBACKS: &str = concat!(
+        "SELECT ",
+        pingback_columns!(),
+        " FROM pingback WHERE id IN (SELECT value FROM json_each($1))"
+    );
+    let mut tasks = HashMap::new();
+    let ids = json(rows.iter().filter_map(|row| row.task).map(TaskId::number));
+    if ids != "[]" {
+        for row in sqlx::query(TASKS).bind(ids).fetch_all(&mut *connection).await? {
+            let task = rows::task(&row)?;
+            tasks.insert(task.id, task);
+        }
+    }
+    let mut pingbacks = HashMap::new();
+    let ids = json(rows.iter().filter_map(|row| row.pingback));
+    if ids != "[]" {
+        for row in sqlx::query(PINGBACKS).bind(ids).fetch_all(&mut *connection).await? {
+            pingbacks.insert(row.try_get("id")?, rows::pingback(&row)?);
+        }
+    }
+    Ok(rows.into_iter().filter_map(|row| row.into_event(&tasks, &mut pingbacks)).collect())
+}
