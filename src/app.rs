@@ -28,6 +28,7 @@ use crate::account::{self, Account, Registration};
 use crate::config::{Config, Unconfirmed, UrlMode};
 use crate::delivery::{Deadlines, Deliverer, Messenger, Rhythm, SystemNames};
 use crate::dispatcher::{Dispatcher, Sender};
+use crate::feed::Feed;
 use crate::http::{self, Addresses, AppState, Handshake, PublicState, Server};
 use crate::ingest::{self, Heralds, Ingest};
 use crate::model::{AddressRules, Price, Timestamp};
@@ -217,6 +218,8 @@ impl Wiring<'_> {
         let desk = self.start_upkeep(&account, &ingest);
         self.start_delivery(&ingest, &heralds)?;
 
+        let feed = Arc::new(Feed::new(self.store.clone(), Arc::clone(&heralds.committed)).await?);
+        self.parts.start("feed", Arc::clone(&feed).run(self.shutdown.clone()));
         let public = (listeners.public, listeners.tls.public());
         self.start_public(public, listeners.connections, ingest.clone(), account.clone());
         let state = AppState {
@@ -224,6 +227,7 @@ impl Wiring<'_> {
             store: self.store.clone(),
             waiters: heralds.waiters,
             sent: heralds.sent,
+            feed,
             account,
             desk,
             access,

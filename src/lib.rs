@@ -12,6 +12,7 @@
 //! | `ingest` | the one writer: many waiting writes, one transaction, a reply to each |
 //! | `store` | the database; the only place with SQL |
 //! | `waiters` | who waits for which task |
+//! | `feed` | the events, read while they grow |
 //! | `provider` | the client of `in.php` and `res.php` |
 //! | `account` | the only way to it: pauses, credit, the proof of the key |
 //! | `dispatcher` | sends queued tasks to the provider |
@@ -31,6 +32,7 @@ mod client;
 pub mod config;
 mod delivery;
 mod dispatcher;
+mod feed;
 mod http;
 mod ingest;
 pub mod model;

@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tls", &["model"]),
     ("shutdown", &[]),
     ("ingest", &["model", "store", "waiters"]),
+    ("feed", &["model", "store"]),
     ("account", &["model", "store", "provider", "ingest"]),
     ("dispatcher", &["model", "store", "provider", "ingest", "account"]),
     ("registrar", &["model", "store", "provider", "account"]),
@@ -25,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("reporter", &["model", "store", "provider", "ingest", "account"]),
     ("delivery", &["model", "store", "ingest"]),
     ("retention", &["model", "store", "ingest"]),
-    ("http", &["model", "store", "waiters", "provider", "ingest", "account", "reporter"]),
+    ("http", &["model", "store", "waiters", "feed", "provider", "ingest", "account", "reporter"]),
     (
         "app",
         &[
@@ -33,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "delivery",
             "dispatcher",
+            "feed",
             "http",
             "ingest",
             "model",

@@ -26,6 +26,10 @@ pub(crate) enum ApiError {
     PathNotFound,
     #[error("no such task")]
     TaskNotFound,
+    #[error(
+        "the cursor is of no place in the feed any more: events behind it are gone, or the database is another one. Go on from earliest_cursor"
+    )]
+    CursorExpired { earliest: String },
     #[error("this path does not take the method {0}")]
     MethodNotAllowed(String),
     #[error("the body did not arrive within {0} s")]
@@ -95,6 +99,7 @@ impl ApiError {
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
             Self::PathNotFound => (StatusCode::NOT_FOUND, "path_not_found"),
             Self::TaskNotFound => (StatusCode::NOT_FOUND, "task_not_found"),
+            Self::CursorExpired { .. } => (StatusCode::GONE, "cursor_expired"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
             Self::TooLateToCancel(_) => (StatusCode::CONFLICT, "too_late_to_cancel"),
@@ -147,9 +152,13 @@ impl IntoResponse for ApiError {
             "code": code,
             "detail": self.to_string(),
         });
-        if let Self::InvalidFields(mut errors) = self {
-            errors.truncate(MAX_FIELD_ERRORS);
-            body["errors"] = json!(errors);
+        match self {
+            Self::InvalidFields(mut errors) => {
+                errors.truncate(MAX_FIELD_ERRORS);
+                body["errors"] = json!(errors);
+            }
+            Self::CursorExpired { earliest } => body["earliest_cursor"] = json!(earliest),
+            _ => {}
         }
         let problem = HeaderValue::from_static("application/problem+json");
         let mut response = (status, [(CONTENT_TYPE, problem)], body.to_string()).into_response();

@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod compat;
 mod error;
+mod events;
 mod handshake;
 mod health;
 mod loops;
@@ -15,6 +16,7 @@ mod pingbacks;
 mod query;
 mod reports;
 mod server;
+mod stalls;
 mod stats;
 mod submit;
 mod tasks;
@@ -41,6 +43,7 @@ pub(crate) use server::Server;
 
 use self::error::ApiError;
 use crate::account::Account;
+use crate::feed::Feed;
 use crate::ingest::Ingest;
 use crate::model::{AddressRules, Price};
 use crate::reporter::ReportDesk;
@@ -59,6 +62,8 @@ pub(crate) struct AppState {
     pub(crate) waiters: Arc<Waiters>,
     /// Told of tasks that were sent to the provider.
     pub(crate) sent: Arc<Waiters>,
+    /// What happened.
+    pub(crate) feed: Arc<Feed>,
     pub(crate) account: Account,
     pub(crate) desk: Arc<ReportDesk>,
     pub(crate) access: Access,
@@ -83,6 +88,7 @@ pub(crate) fn api_router(state: AppState) -> Router {
         .route("/v1/tasks", get(tasks::list_tasks).post(submit::submit_task))
         .route("/v1/tasks/{id}", get(tasks::get_task).delete(tasks::cancel_task))
         .route("/v1/tasks/{id}/report", get(reports::get_report).post(reports::report_task))
+        .route("/v1/events", get(events::get_events))
         .route("/v1/account", get(account::get_account))
         .route("/v1/account/resume", post(account::resume))
         .route("/v1/stats", get(stats::get_stats))

@@ -28,6 +28,7 @@ use tracing::{debug, warn};
 
 use super::addresses::Addresses;
 use super::handshake::Handshake;
+use super::stalls::Impatient;
 use super::watched::Watched;
 
 /// How long a client may take to send its request head, and to begin with its first one. An honest
@@ -122,6 +123,7 @@ impl Connection {
 
     async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
         let Self { peer, router, has_scripts, shutdown } = self;
+        let stream = Impatient::new(stream);
         let started = Arc::new(AtomicBool::new(false));
         let timer = HeadTimer { started: Arc::clone(&started), served_one: AtomicBool::new(false) };
         let service = service_fn(move |request: Request<Incoming>| {

@@ -26,10 +26,9 @@ impl EventFilter {
     /// Everything.
     pub(crate) const ALL: Self = Self { owner: None, kinds: Vec::new() };
 
-    /// Whether it lets an event pass.
-    pub(crate) fn passes(&self, event: &Event) -> bool {
-        (self.owner.is_none() || self.owner == event.owner)
-            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+    /// Whether it lets an event of this kind pass, of a task of this owner.
+    pub(crate) fn passes(&self, kind: EventKind, owner: Option<TokenId>) -> bool {
+        (self.owner.is_none() || self.owner == owner) && (self.kinds.is_empty() || self.kinds.contains(&kind))
     }
 }
 

@@ -10,6 +10,7 @@ mod cli_client;
 mod compat;
 mod crash;
 mod dispatch;
+mod events;
 mod faults;
 mod harness;
 mod loops;

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::harness::{TestApp, never_solved, text_captcha};
 
 /// A service with the tokens `alice` and `bob` (submit, read), `reader` and `boss` (admin).
-async fn with_tokens() -> TestApp {
+pub(crate) async fn with_tokens() -> TestApp {
     let app = TestApp::spawn().await;
     let mut database = app.connect().await;
     for (name, scopes) in
@@ -24,7 +24,7 @@ async fn with_tokens() -> TestApp {
     app.restart(never_solved()).await
 }
 
-async fn call(app: &TestApp, token: &str, method: Method, path: &str) -> (StatusCode, Value) {
+pub(crate) async fn call(app: &TestApp, token: &str, method: Method, path: &str) -> (StatusCode, Value) {
     let mut request = app.http.request(method.clone(), format!("{}{path}", app.api)).bearer_auth(token);
     if method == Method::POST {
         request = request.json(&text_captcha());

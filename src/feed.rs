@@ -1,0 +1,125 @@
+//! The feed of events, as it is read while it grows. Whoever reads it holds a place in it and asks for what is
+//! behind; nothing is kept for a reader, however slow.
+//!
+//! The newest events are in memory, read from the store once for everybody who is there: a commit costs one read,
+//! not one for each reader. Whoever is further behind reads the store.
+
+mod reader;
+mod tail;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub(crate) use self::reader::{Lost, Reader};
+use self::tail::Tail;
+use crate::model::{Event, EventBody, EventKind, FeedId, TokenId};
+use crate::store::{EventFilter, FeedEnds, Store, StoreError};
+
+/// Events that one read of the store brings.
+const PAGE: u32 = 256;
+/// How often there is a look for new events while somebody reads, besides when the writer says so.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The feed.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    store: Store,
+    id: FeedId,
+    /// The writer tells of its commits.
+    committed: Arc<Notify>,
+    tail: Mutex<Tail>,
+    /// The end of the tail. Readers wait for it to move; their number is that of its receivers.
+    end: watch::Sender<i64>,
+}
+
+/// An event, and the text that all its readers are sent.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) number: i64,
+    pub(crate) kind: EventKind,
+    owner: Option<TokenId>,
+    /// The event in JSON.
+    pub(crate) json: Box<str>,
+}
+
+impl Item {
+    fn new(event: &Event, feed: &FeedId) -> Self {
+        let json = serde_json::to_string(&EventBody::new(event, feed)).expect("what callers see is JSON");
+        Self { number: event.number, kind: event.kind, owner: event.owner, json: json.into() }
+    }
+}
+
+impl Feed {
+    pub(crate) async fn new(store: Store, committed: Arc<Notify>) -> Result<Self, StoreError> {
+        let id = store.feed_id().await?;
+        Ok(Self { store, id, committed, tail: Mutex::default(), end: watch::Sender::new(0) })
+    }
+
+    /// What the feed is called.
+    pub(crate) fn id(&self) -> &FeedId {
+        &self.id
+    }
+
+    /// Where it begins and ends.
+    pub(crate) async fn ends(&self) -> Result<FeedEnds, StoreError> {
+        self.store.feed_ends().await
+    }
+
+    /// A reader of what is behind the event with this number.
+    pub(crate) fn read_after(self: &Arc<Self>, number: i64, filter: EventFilter) -> Reader {
+        let reader = Reader::new(Arc::clone(self), self.end.subscribe(), number, filter);
+        // The first one has the tail begin.
+        self.committed.notify_one();
+        reader
+    }
+
+    /// Keeps the tail until `shutdown`.
+    pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            let is_behind = self.follow().await.unwrap_or_else(|error| {
+                warn!(%error, "Could not read new events: {error}");
+                false
+            });
+            if is_behind {
+                continue;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.committed.notified() => {}
+                () = sleep(LOOK_INTERVAL), if self.end.receiver_count() > 0 => {}
+            }
+        }
+    }
+
+    /// Adds a page to the tail, while anybody reads; else forgets it. Whether there is more.
+    async fn follow(&self) -> Result<bool, StoreError> {
+        if self.end.receiver_count() == 0 {
+            self.lock().forget();
+            return Ok(false);
+        }
+        let end = self.lock().end();
+        let Some(end) = end else {
+            let latest = self.store.feed_ends().await?.latest;
+            self.lock().begin(latest);
+            self.end.send_replace(latest);
+            return Ok(false);
+        };
+        let page = self.store.events(end, &EventFilter::ALL, PAGE).await?;
+        let items = page.events.iter().map(|event| Arc::new(Item::new(event, &self.id)));
+        self.lock().extend(items, page.through);
+        if page.through > end {
+            self.end.send_replace(page.through);
+        }
+        Ok(page.through < page.ends.latest)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tail> {
+        // Nothing panics while it holds this lock, so what is behind it is whole.
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,90 @@
+//! One who reads the feed.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Feed, Item};
+use crate::model::Cursor;
+use crate::store::{EventFilter, FeedEnds, StoreError};
+
+/// A place in the feed, and what is read from there.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    feed: Arc<Feed>,
+    moved: watch::Receiver<i64>,
+    /// Behind the event with this number.
+    number: i64,
+    filter: EventFilter,
+}
+
+/// Why a reader cannot go on from its place.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Lost {
+    /// Events behind it were deleted, or it is ahead of the feed.
+    #[error("the cursor is of no place in the feed any more")]
+    Expired(FeedEnds),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Reader {
+    pub(super) fn new(
+        feed: Arc<Feed>,
+        moved: watch::Receiver<i64>,
+        number: i64,
+        filter: EventFilter,
+    ) -> Self {
+        Self { feed, moved, number, filter }
+    }
+
+    /// The place behind all that was read, and all that did not pass the filter.
+    pub(crate) fn cursor(&self) -> Cursor {
+        self.feed.id.cursor(self.number)
+    }
+
+    /// The next events, at most `limit`, at least one: waits until there is. Dropped, nothing is lost.
+    pub(crate) async fn next(&mut self, limit: u32) -> Result<Vec<Arc<Item>>, Lost> {
+        loop {
+            // Before the look: what is added after it wakes us.
+            self.moved.borrow_and_update();
+            let (items, is_end) = self.look(limit).await?;
+            if !items.is_empty() {
+                return Ok(items);
+            }
+            if is_end && self.moved.changed().await.is_err() {
+                // The feed is gone; whoever waits has a deadline.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// What there is right now, and goes on behind it; perhaps nothing, although there is more.
+    pub(crate) async fn now(&mut self, limit: u32) -> Result<Vec<Arc<Item>>, Lost> {
+        loop {
+            let (items, is_end) = self.look(limit).await?;
+            if !items.is_empty() || is_end {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// One look, and whether it went to the end of what there is.
+    async fn look(&mut self, limit: u32) -> Result<(Vec<Arc<Item>>, bool), Lost> {
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let found = self.feed.lock().read(self.number, &self.filter, most);
+        if let Some(found) = found {
+            self.number = found.through;
+            let is_end = found.items.len() < most;
+            return Ok((found.items, is_end));
+        }
+        let page = self.feed.store.events(self.number, &self.filter, limit).await?;
+        if self.number < page.ends.earliest || self.number > page.ends.latest {
+            return Err(Lost::Expired(page.ends));
+        }
+        self.number = page.through;
+        let items = page.events.iter().map(|event| Arc::new(Item::new(event, &self.feed.id))).collect();
+        Ok((items, page.through >= page.ends.latest))
+    }
+}
