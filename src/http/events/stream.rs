@@ -21,9 +21,9 @@ use crate::http::AppState;
 use crate::http::error::ApiError;
 use crate::store::{EventFilter, FeedEnds};
 
-/// Events that are written at a time. They are in memory only while they are, so a reader that is slow holds no
-/// more than this.
-const CHUNK: u32 = 100;
+/// Events that are written at a time. A stream holds these and no more, however slow its reader is: with the longest
+/// answers 2 MiB, usually 30 kB.
+const CHUNK: u32 = 32;
 /// How long a stream is silent at most: proxies close connections on which nothing moves, often after 60 s.
 const SILENCE: Duration = Duration::from_secs(15);
 /// When a browser comes back after its stream has ended.
