@@ -145,3 +145,9 @@ END;
 
 -- What the sink holds, oldest first.
 CREATE INDEX pingback_unmatched ON pingback (id) WHERE task_id IS NULL;
+
+-- What came for a task goes with it: untied, it would be open to everybody.
+CREATE TRIGGER task_deleted BEFORE DELETE ON task
+BEGIN
+    DELETE FROM pingback WHERE task_id = OLD.id;
+END;
