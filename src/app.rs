@@ -226,6 +226,8 @@ impl Wiring<'_> {
             ingest,
             store: self.store.clone(),
             waiters: heralds.waiters,
+            answers: heralds.answers,
+            sink: heralds.sink,
             sent: heralds.sent,
             feed,
             account,

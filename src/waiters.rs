@@ -1,71 +1,101 @@
-//! Who waits for which task: for its end, or for word of its sending. An entry lives only while somebody
-//! waits.
+//! Who waits for what: for the end of a task, for word of its sending, for the answer to a captcha. An
+//! entry lives only while somebody waits.
 //!
 //! A waiter subscribes, then reads the store, then waits: a change that is committed after the
 //! subscription reaches it, an earlier one is seen by the read.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use crate::model::{Task, TaskId};
+use crate::model::{CaptchaId, Task, TaskId};
 
 /// Locks are held for a few instructions; several of them keep the writer and the waiters apart.
 const SHARDS: usize = 16;
 
-/// The callers that wait. Their number is bounded by the connections of the api listener, and each
-/// of them by the ids that one request may name.
-#[derive(Debug, Default)]
-pub(crate) struct Waiters {
-    shards: [Mutex<Shard>; SHARDS],
+/// Who waits for tasks. They are handed the task as it was committed, which saves them a read.
+pub(crate) type TaskWaiters = Waiters<TaskId, Arc<Task>>;
+
+/// Who waits for answers by captcha ID. What they are told is a hint: what each of them may see, the store
+/// says.
+pub(crate) type AnswerWaiters = Waiters<CaptchaId, ()>;
+
+/// The callers that wait for news `V` of something that `K` names. Their number is bounded by the
+/// connections of the api listener, and each of them by the ids that one request may name.
+#[derive(Debug)]
+pub(crate) struct Waiters<K, V> {
+    shards: [Mutex<Shard<K, V>>; SHARDS],
+    hasher: RandomState,
+    /// How many places are taken. While it is zero, waking costs a look at it.
+    waiting: AtomicUsize,
 }
 
-type Shard = HashMap<TaskId, Vec<Arc<Mailbox>>>;
+type Shard<K, V> = HashMap<K, Vec<Arc<Mailbox<V>>>>;
 
 /// What has come about since its waiter last looked.
-#[derive(Debug, Default)]
-struct Mailbox {
-    news: Mutex<Vec<Arc<Task>>>,
+#[derive(Debug)]
+struct Mailbox<V> {
+    news: Mutex<Vec<V>>,
     arrived: Notify,
 }
 
-/// A place in the queue for some tasks; given up when dropped.
+/// A place in the queue for some keys; given up when dropped.
 #[derive(Debug)]
-pub(crate) struct Subscription {
-    waiters: Arc<Waiters>,
-    ids: Vec<TaskId>,
-    mailbox: Arc<Mailbox>,
+pub(crate) struct Subscription<K: Eq + Hash, V> {
+    waiters: Arc<Waiters<K, V>>,
+    keys: Vec<K>,
+    mailbox: Arc<Mailbox<V>>,
 }
 
-impl Waiters {
-    /// From here on, news of any of these tasks reach the subscription.
-    pub(crate) fn subscribe(self: &Arc<Self>, ids: &[TaskId]) -> Subscription {
-        let mailbox = Arc::new(Mailbox::default());
-        for &id in ids {
-            self.shard(id).entry(id).or_default().push(Arc::clone(&mailbox));
+impl<K, V> Default for Waiters<K, V> {
+    fn default() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+            waiting: AtomicUsize::new(0),
         }
-        Subscription { waiters: Arc::clone(self), ids: ids.to_vec(), mailbox }
+    }
+}
+
+impl<K: Eq + Hash + Clone, V: Clone> Waiters<K, V> {
+    /// From here on, news of any of these reach the subscription.
+    pub(crate) fn subscribe(self: &Arc<Self>, keys: &[K]) -> Subscription<K, V> {
+        let mailbox = Arc::new(Mailbox { news: Mutex::default(), arrived: Notify::new() });
+        // Before the entries, and so before the read of whoever subscribes: a commit that the read does not
+        // see finds this raised.
+        self.waiting.fetch_add(keys.len(), Ordering::SeqCst);
+        for key in keys {
+            self.shard(key).entry(key.clone()).or_default().push(Arc::clone(&mailbox));
+        }
+        Subscription { waiters: Arc::clone(self), keys: keys.to_vec(), mailbox }
     }
 
-    /// Hands a task, as it was committed, to everybody who waits for it.
-    pub(crate) fn wake(&self, task: &Arc<Task>) {
-        let waiting = self.shard(task.id).get(&task.id).cloned().unwrap_or_default();
+    /// Hands news, which are committed, to everybody who waits for them.
+    pub(crate) fn wake(&self, key: &K, news: &V) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let waiting = self.shard(key).get(key).cloned().unwrap_or_default();
         for mailbox in waiting {
-            lock(&mailbox.news).push(Arc::clone(task));
+            lock(&mailbox.news).push(news.clone());
             mailbox.arrived.notify_one();
         }
     }
+}
 
-    fn shard(&self, id: TaskId) -> MutexGuard<'_, Shard> {
-        let index = usize::try_from(id.number()).unwrap_or(0) % SHARDS;
+impl<K: Eq + Hash, V> Waiters<K, V> {
+    fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
+        let index = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
         lock(&self.shards[index])
     }
 }
 
-impl Subscription {
-    /// The tasks of which there was news since the last call; waits until there is at least one.
-    pub(crate) async fn news(&mut self) -> Vec<Arc<Task>> {
+impl<K: Eq + Hash, V> Subscription<K, V> {
+    /// The news since the last call; waits until there are some.
+    pub(crate) async fn news(&mut self) -> Vec<V> {
         loop {
             let news = std::mem::take(&mut *lock(&self.mailbox.news));
             if !news.is_empty() {
@@ -77,17 +107,18 @@ impl Subscription {
     }
 }
 
-impl Drop for Subscription {
+impl<K: Eq + Hash, V> Drop for Subscription<K, V> {
     fn drop(&mut self) {
-        for &id in &self.ids {
-            let mut shard = self.waiters.shard(id);
-            if let Some(waiting) = shard.get_mut(&id) {
+        for key in &self.keys {
+            let mut shard = self.waiters.shard(key);
+            if let Some(waiting) = shard.get_mut(key) {
                 waiting.retain(|mailbox| !Arc::ptr_eq(mailbox, &self.mailbox));
                 if waiting.is_empty() {
-                    shard.remove(&id);
+                    shard.remove(key);
                 }
             }
         }
+        self.waiters.waiting.fetch_sub(self.keys.len(), Ordering::SeqCst);
     }
 }
 
@@ -103,60 +134,53 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::model::{FieldValue, Fields, Submission, Timestamp, TokenId};
 
-    fn task(number: i64) -> Arc<Task> {
-        let mut fields = Fields::default();
-        for (name, value) in [("type", "text"), ("textcaptcha", "2 + 2?")] {
-            fields.push(name.to_owned(), FieldValue::Text(value.to_owned()));
-        }
-        let submission = Submission::parse(fields).unwrap();
-        let id = TaskId::new(number).unwrap();
-        Arc::new(Task::new(id, TokenId::LOCAL, &submission, Timestamp::from_micros(0)))
-    }
+    type Numbers = Waiters<u32, &'static str>;
 
-    async fn next(subscription: &mut Subscription) -> Vec<i64> {
-        let news = timeout(Duration::from_secs(5), subscription.news()).await.expect("woken in time");
-        news.iter().map(|task| task.id.number()).collect()
+    async fn next(subscription: &mut Subscription<u32, &'static str>) -> Vec<&'static str> {
+        timeout(Duration::from_secs(5), subscription.news()).await.expect("woken in time")
     }
 
     #[tokio::test]
-    async fn everybody_who_waits_for_a_task_gets_it() {
-        let waiters = Arc::new(Waiters::default());
-        let (mut one, mut other) = (waiters.subscribe(&[task(1).id]), waiters.subscribe(&[task(1).id]));
-        waiters.wake(&task(1));
-        assert_eq!((next(&mut one).await, next(&mut other).await), (vec![1], vec![1]));
+    async fn everybody_who_waits_for_something_gets_its_news() {
+        let waiters = Arc::new(Numbers::default());
+        let (mut one, mut other) = (waiters.subscribe(&[1]), waiters.subscribe(&[1]));
+        waiters.wake(&1, &"first");
+        assert_eq!((next(&mut one).await, next(&mut other).await), (vec!["first"], vec!["first"]));
     }
 
     #[tokio::test]
     async fn a_wake_before_the_wait_is_not_lost() {
-        let waiters = Arc::new(Waiters::default());
-        let mut batch = waiters.subscribe(&[task(1).id, task(2).id, task(17).id]);
-        waiters.wake(&task(17));
-        waiters.wake(&task(1));
-        assert_eq!(next(&mut batch).await, [17, 1]);
-        waiters.wake(&task(2));
-        assert_eq!(next(&mut batch).await, [2]);
+        let waiters = Arc::new(Numbers::default());
+        let mut batch = waiters.subscribe(&[1, 2, 17]);
+        waiters.wake(&17, &"seventeen");
+        waiters.wake(&1, &"one");
+        assert_eq!(next(&mut batch).await, ["seventeen", "one"]);
+        waiters.wake(&2, &"two");
+        assert_eq!(next(&mut batch).await, ["two"]);
     }
 
     #[tokio::test]
-    async fn nobody_is_woken_by_a_task_that_they_do_not_wait_for() {
-        let waiters = Arc::new(Waiters::default());
-        let mut one = waiters.subscribe(&[task(1).id]);
-        // Task 17 shares the shard of task 1.
-        waiters.wake(&task(17));
-        waiters.wake(&task(1));
-        assert_eq!(next(&mut one).await, [1]);
+    async fn nobody_is_woken_by_what_they_do_not_wait_for() {
+        let waiters = Arc::new(Numbers::default());
+        let mut one = waiters.subscribe(&[1]);
+        // Some of these share its shard.
+        for other in 2..100 {
+            waiters.wake(&other, &"another");
+        }
+        waiters.wake(&1, &"own");
+        assert_eq!(next(&mut one).await, ["own"]);
     }
 
     #[test]
     fn an_entry_lives_only_while_somebody_waits() {
-        let waiters = Arc::new(Waiters::default());
-        let (one, other) = (waiters.subscribe(&[task(1).id, task(2).id]), waiters.subscribe(&[task(2).id]));
+        let waiters = Arc::new(Numbers::default());
+        let (one, other) = (waiters.subscribe(&[1, 2]), waiters.subscribe(&[2]));
         drop(one);
-        assert!(!waiters.shard(task(1).id).contains_key(&task(1).id));
-        assert!(waiters.shard(task(2).id).contains_key(&task(2).id));
+        assert!(!waiters.shard(&1).contains_key(&1));
+        assert!(waiters.shard(&2).contains_key(&2));
         drop(other);
         assert!(waiters.shards.iter().all(|shard| lock(shard).is_empty()));
+        assert_eq!(waiters.waiting.load(Ordering::SeqCst), 0);
     }
 }

@@ -30,6 +30,8 @@ pub(crate) enum ApiError {
         "the cursor is of no place in the feed any more: events behind it are gone, or the database is another one. Go on from earliest_cursor"
     )]
     CursorExpired { earliest: String },
+    #[error("no answer to this captcha, or none that this token sees")]
+    AnswerNotFound,
     #[error("this path does not take the method {0}")]
     MethodNotAllowed(String),
     #[error("the body did not arrive within {0} s")]
@@ -100,6 +102,7 @@ impl ApiError {
             Self::PathNotFound => (StatusCode::NOT_FOUND, "path_not_found"),
             Self::TaskNotFound => (StatusCode::NOT_FOUND, "task_not_found"),
             Self::CursorExpired { .. } => (StatusCode::GONE, "cursor_expired"),
+            Self::AnswerNotFound => (StatusCode::NOT_FOUND, "answer_not_found"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
             Self::TooLateToCancel(_) => (StatusCode::CONFLICT, "too_late_to_cancel"),

@@ -1,4 +1,4 @@
-//! `/metrics`: Prometheus text about the way to the provider.
+//! `/metrics`: Prometheus text about the way to the provider, and what came back for no task.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -17,6 +17,7 @@ use super::AppState;
 use super::auth::{Caller, Read};
 use super::error::ApiError;
 use crate::account::{Account, Call};
+use crate::ingest::SinkTally;
 use crate::model::{Script, Timestamp};
 use crate::store::Credit;
 
@@ -39,14 +40,14 @@ struct HoldLabels {
 /// `GET /metrics`.
 pub(super) async fn metrics(_: Caller<Read>, State(app): State<Arc<AppState>>) -> Result<Response, ApiError> {
     let credit = app.store.credit(&app.account.id()).await?;
-    let registry = registry(&app.account, credit, Timestamp::now());
+    let registry = registry(&app.account, &app.sink, credit, Timestamp::now());
     let mut text = String::new();
     encode(&mut text, &registry).expect("writing to a String never fails");
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }
 
 /// The figures as they stand.
-fn registry(account: &Account, credit: Credit, now: Timestamp) -> Registry {
+fn registry(account: &Account, sink: &SinkTally, credit: Credit, now: Timestamp) -> Registry {
     let mut registry = Registry::with_prefix("pingbox");
     let calls = Family::<CallLabels, Counter<u64, AtomicU64>>::default();
     for (Call { script, action, outcome }, count) in account.tally().calls() {
@@ -69,6 +70,18 @@ fn registry(account: &Account, credit: Credit, now: Timestamp) -> Registry {
         "How long the provider is left alone, by script and cause; -1 until an operator has acted",
         holds,
     );
+
+    let mut counter = |name: &str, help: &str, value: u64| {
+        let counter = Counter::<u64, AtomicU64>::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    };
+    counter(
+        "unmatched_received",
+        "Pingbacks that were kept because no task has their captcha ID",
+        sink.received(),
+    );
+    counter("unmatched_dropped", "Those of them that went because there were too many", sink.dropped());
 
     let mut gauge = |name: &str, help: &str, value: u32| {
         let gauge = Gauge::<i64>::default();

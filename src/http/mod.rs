@@ -2,6 +2,7 @@
 
 mod account;
 mod addresses;
+mod answers;
 mod auth;
 mod body;
 mod compat;
@@ -44,11 +45,11 @@ pub(crate) use server::Server;
 use self::error::ApiError;
 use crate::account::Account;
 use crate::feed::Feed;
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, SinkTally};
 use crate::model::{AddressRules, Price};
 use crate::reporter::ReportDesk;
 use crate::store::Store;
-use crate::waiters::Waiters;
+use crate::waiters::{AnswerWaiters, TaskWaiters};
 
 /// Submissions that are read and stored at a time; the rest wait. With the largest bodies, held once
 /// as they came and once decoded, this many take 256 MiB.
@@ -59,9 +60,13 @@ pub(crate) struct AppState {
     pub(crate) ingest: Ingest,
     pub(crate) store: Store,
     /// Told of tasks that have ended.
-    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) waiters: Arc<TaskWaiters>,
+    /// Told for which captchas there is an answer.
+    pub(crate) answers: Arc<AnswerWaiters>,
+    /// Unmatched pingbacks, counted.
+    pub(crate) sink: Arc<SinkTally>,
     /// Told of tasks that were sent to the provider.
-    pub(crate) sent: Arc<Waiters>,
+    pub(crate) sent: Arc<TaskWaiters>,
     /// What happened.
     pub(crate) feed: Arc<Feed>,
     pub(crate) account: Account,
@@ -89,6 +94,8 @@ pub(crate) fn api_router(state: AppState) -> Router {
         .route("/v1/tasks/{id}", get(tasks::get_task).delete(tasks::cancel_task))
         .route("/v1/tasks/{id}/report", get(reports::get_report).post(reports::report_task))
         .route("/v1/events", get(events::get_events))
+        .route("/v1/answers", get(answers::list_answers))
+        .route("/v1/answers/{captcha_id}", get(answers::get_answer))
         .route("/v1/account", get(account::get_account))
         .route("/v1/account/resume", post(account::resume))
         .route("/v1/stats", get(stats::get_stats))

@@ -24,6 +24,15 @@ struct StatsBody {
     by_type: BTreeMap<CaptchaType, BTreeMap<Status, u64>>,
     answers: AnswersBody,
     solve_ms: BTreeMap<CaptchaType, PercentilesBody>,
+    unmatched: UnmatchedBody,
+}
+
+/// Pingbacks for no task, since the start.
+#[derive(Default, Serialize)]
+struct UnmatchedBody {
+    received: u64,
+    /// Because there were too many.
+    dropped: u64,
 }
 
 /// How the outcomes that the provider gave came.
@@ -76,6 +85,7 @@ pub(super) async fn get_stats(
     body.answers.pingback_share = share(body.answers.pingback, body.answers.reconcile);
     let times = app.store.newest_solve_times(caller.sees()).await?;
     body.solve_ms = times.into_iter().map(|(kind, millis)| (kind, PercentilesBody::new(millis))).collect();
+    body.unmatched = UnmatchedBody { received: app.sink.received(), dropped: app.sink.dropped() };
     Ok(reply(body))
 }
 

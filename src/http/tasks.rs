@@ -165,7 +165,7 @@ impl AppState {
         deadline: Instant,
         owner: Option<TokenId>,
     ) -> Result<Vec<Arc<Task>>, ApiError> {
-        let read = || -> Reading<'_, ApiError> {
+        let read = || -> Reading<'_, _, ApiError> {
             Box::pin(async {
                 let visible = |task: &Task| owner.is_none_or(|owner| owner == task.owner);
                 let tasks = self.store.tasks(ids).await?.into_iter().filter(visible);

@@ -1,5 +1,5 @@
-//! Waiting for tasks to end: subscribe, then read, then wait. Every endpoint that waits does it
-//! here.
+//! Waiting for tasks to end, and for answers: subscribe, then read, then wait. Every endpoint that waits
+//! does it here.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Task, TaskId};
-use crate::waiters::Waiters;
+use crate::model::{CaptchaId, Task, TaskId};
+use crate::waiters::{AnswerWaiters, TaskWaiters};
 
 /// When a wait for several tasks is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) struct Patience<'a> {
 }
 
 /// A read of the store under way. It is boxed, so that a parked waiter does not carry its size.
-pub(super) type Reading<'a, E> = Pin<Box<dyn Future<Output = Result<Vec<Arc<Task>>, E>> + Send + 'a>>;
+pub(super) type Reading<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// The tasks that `read` finds, once enough of them have ended, or as they stand at the deadline or
 /// at shutdown.
@@ -56,11 +56,11 @@ pub(super) type Reading<'a, E> = Pin<Box<dyn Future<Output = Result<Vec<Arc<Task
 /// `read` is called after the subscription, and again when the wait ends without a wake-up. What it
 /// leaves out is not waited for.
 pub(super) async fn wait_ended<'a, E>(
-    waiters: &Arc<Waiters>,
+    waiters: &Arc<TaskWaiters>,
     ids: &[TaskId],
     until: Until,
     patience: Patience<'_>,
-    read: impl Fn() -> Reading<'a, E>,
+    read: impl Fn() -> Reading<'a, Vec<Arc<Task>>, E>,
 ) -> Result<Vec<Arc<Task>>, E> {
     if patience.deadline <= Instant::now() {
         return read().await;
@@ -82,6 +82,34 @@ pub(super) async fn wait_ended<'a, E>(
     Ok(tasks)
 }
 
+/// What `read` finds of this captcha, as soon as it finds something; `None` when there is nothing by the
+/// deadline or at shutdown.
+///
+/// `read` is called after the subscription, with every news, and again when the wait ends without any: the
+/// news may be of what the caller must not see.
+pub(super) async fn wait_found<'a, T, E>(
+    waiters: &Arc<AnswerWaiters>,
+    captcha_id: &CaptchaId,
+    patience: Patience<'_>,
+    read: impl Fn() -> Reading<'a, Option<T>, E>,
+) -> Result<Option<T>, E> {
+    if patience.deadline <= Instant::now() {
+        return read().await;
+    }
+    // Subscribe before the read: a commit between the two still wakes us.
+    let mut subscription = waiters.subscribe(std::slice::from_ref(captcha_id));
+    loop {
+        let found = read().await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        let woken = timeout_at(patience.deadline, subscription.news());
+        let Some(Ok(_)) = patience.shutdown.run_until_cancelled(woken).await else {
+            return read().await;
+        };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -91,9 +119,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::model::{
-        CaptchaId, FieldValue, Fields, Outcome, Pingback, Submission, Timestamp, TokenId, Via,
-    };
+    use crate::model::{FieldValue, Fields, Outcome, Pingback, Submission, Timestamp, TokenId, Via};
 
     const NOW: Timestamp = Timestamp::from_micros(0);
 
@@ -121,14 +147,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_ends_while_it_is_read_still_wakes_the_caller() {
-        let waiters = Arc::new(Waiters::default());
+        let waiters = Arc::new(TaskWaiters::default());
         let shutdown = CancellationToken::new();
         let deadline = Instant::now() + Duration::from_secs(3600);
         let task = open_task();
         // The worst moment: the store has been read, its reply is on the way, the answer commits.
-        let read = || -> Reading<'_, Infallible> {
+        let read = || -> Reading<'_, Vec<Arc<Task>>, Infallible> {
             Box::pin(async {
-                waiters.wake(&solved(task.clone()));
+                waiters.wake(&task.id, &solved(task.clone()));
                 Ok(vec![Arc::new(task.clone())])
             })
         };
@@ -141,11 +167,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_that_ends_unwoken_shows_the_task_as_it_stands_then() {
-        let waiters = Arc::new(Waiters::default());
+        let waiters = Arc::new(TaskWaiters::default());
         let shutdown = CancellationToken::new();
         shutdown.cancel();
         let reads = AtomicU32::new(0);
-        let read = || -> Reading<'_, Infallible> {
+        let read = || -> Reading<'_, Vec<Arc<Task>>, Infallible> {
             reads.fetch_add(1, Ordering::Relaxed);
             Box::pin(async { Ok(vec![Arc::new(open_task())]) })
         };
@@ -153,5 +179,47 @@ mod tests {
         let patience = Patience { deadline, shutdown: &shutdown };
         wait_ended(&waiters, &[open_task().id], Until::Any, patience, read).await.unwrap();
         assert_eq!(reads.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_committed_while_it_is_read_still_wakes_the_caller() {
+        let waiters = Arc::new(AnswerWaiters::default());
+        let shutdown = CancellationToken::new();
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        let captcha_id: CaptchaId = "77".parse().unwrap();
+        let is_stored = AtomicU32::new(0);
+        // The worst moment, as above.
+        let read = || -> Reading<'_, Option<&str>, Infallible> {
+            Box::pin(async {
+                let found = (is_stored.swap(1, Ordering::Relaxed) == 1).then_some("four");
+                waiters.wake(&captcha_id, &());
+                Ok(found)
+            })
+        };
+        let patience = Patience { deadline, shutdown: &shutdown };
+        let waited = wait_found(&waiters, &captcha_id, patience, read);
+        assert_eq!(timeout(Duration::from_secs(5), waited).await.expect("woken"), Ok(Some("four")));
+    }
+
+    #[tokio::test]
+    async fn news_of_what_the_caller_must_not_see_do_not_end_its_wait() {
+        let waiters = Arc::new(AnswerWaiters::default());
+        let shutdown = CancellationToken::new();
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        let captcha_id: CaptchaId = "77".parse().unwrap();
+        let reads = AtomicU32::new(0);
+        let read = || -> Reading<'_, Option<()>, Infallible> {
+            // Woken three times for nothing, and then sent away.
+            if reads.fetch_add(1, Ordering::Relaxed) < 3 {
+                waiters.wake(&captcha_id, &());
+            } else {
+                shutdown.cancel();
+            }
+            Box::pin(async { Ok(None) })
+        };
+        let patience = Patience { deadline, shutdown: &shutdown };
+        let waited = wait_found(&waiters, &captcha_id, patience, read);
+        assert_eq!(timeout(Duration::from_secs(5), waited).await.expect("sent away"), Ok(None));
+        assert_eq!(reads.load(Ordering::Relaxed), 5);
     }
 }

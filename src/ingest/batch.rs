@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use tokio::sync::oneshot;
 
 use super::chores::Chore;
-use super::touched::Touched;
+use super::touched::{Stored, Touched};
 use super::{
     Cancelled, Claim, Claimed, Fetched, IDEMPOTENCY_WINDOW, Receipt, Received, Submit, Submitted, WriteError,
 };
@@ -63,6 +63,8 @@ pub(super) struct Committed {
     pub(super) ended: Vec<Task>,
     /// The tasks that were sent, as that left them.
     pub(super) sent: Vec<Task>,
+    /// Pingbacks that it kept because no task has their captcha ID.
+    pub(super) unmatched: Vec<Pingback>,
     /// Whether there may be something new to send.
     pub(super) queue_grew: bool,
 }
@@ -123,9 +125,9 @@ impl Batch {
         drop(reading);
         self.receive(&mut touched);
         let mut tx = if touched.is_one_statement() { writing.each_alone()? } else { writing.begin().await? };
-        let ended = touched.store(&mut tx).await?;
+        let Stored { ended, unmatched } = touched.store(&mut tx).await?;
         tx.commit().await?;
-        Ok(Committed { ended, sent: Vec::new(), queue_grew: false })
+        Ok(Committed { ended, sent: Vec::new(), unmatched, queue_grew: false })
     }
 
     async fn commit_any(
@@ -149,11 +151,11 @@ impl Batch {
         }
         let queue_grew = !new.is_empty() || touched.queue_grew();
         let sent = self.sent(&touched);
-        let mut ended = touched.store(&mut tx).await?;
+        let Stored { mut ended, unmatched } = touched.store(&mut tx).await?;
         // What follows finds tasks by their state, so everything above is stored before it.
         let released = self.look_after(&mut tx, account, now, &mut ended).await?;
         tx.commit().await?;
-        Ok(Committed { ended, sent, queue_grew: queue_grew || released })
+        Ok(Committed { ended, sent, unmatched, queue_grew: queue_grew || released })
     }
 
     /// What the provider says of captchas, by itself or because it was asked.

@@ -6,6 +6,7 @@
 
 mod batch;
 mod chores;
+mod sink;
 mod touched;
 mod words;
 
@@ -16,17 +17,19 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::error;
 
-use self::batch::{Asked, Batch, Job};
+use self::batch::{Asked, Batch, Committed, Job};
 use self::chores::{Chore, NewReport};
+pub(crate) use self::sink::SinkTally;
+use self::sink::{Bound, Sink};
 pub(crate) use self::words::{
     Cancelled, Claim, Claimed, Fetched, Receipt, Received, Reported, Submit, Submitted, UrlAdded, WriteError,
 };
 use crate::model::{
-    Backoff, CallerUrl, Delivery, Report, Sent, SigningKeys, SigningSecret, SolveTimes, Status, Task, TaskId,
-    TokenId, Verdict, Via,
+    Backoff, CallerUrl, Delivery, Outcome, Report, Sent, SigningKeys, SigningSecret, SolveTimes, Status,
+    Task, TaskId, TokenId, Verdict, Via,
 };
 use crate::store::{AccountId, Retired, RetirementPlan, Store};
-use crate::waiters::Waiters;
+use crate::waiters::{AnswerWaiters, TaskWaiters};
 
 /// Writes that may wait. Beyond it a write is refused at once, so that senders hear 503 instead of
 /// nothing.
@@ -196,9 +199,13 @@ impl Ingest {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heralds {
     /// Given the tasks that have ended.
-    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) waiters: Arc<TaskWaiters>,
+    /// Told for which captchas there is an answer, or an end without one.
+    pub(crate) answers: Arc<AnswerWaiters>,
+    /// Counts what no task waits for.
+    pub(crate) sink: Arc<SinkTally>,
     /// Given the tasks that were sent to the provider, as that left them.
-    pub(crate) sent: Arc<Waiters>,
+    pub(crate) sent: Arc<TaskWaiters>,
     /// Told of every commit: there may be new events.
     pub(crate) committed: Arc<Notify>,
     /// Told when there may be something new to send.
@@ -220,12 +227,14 @@ pub(crate) struct Writer {
     /// Whose credit it keeps.
     account: AccountId,
     heralds: Heralds,
+    sink: Sink,
 }
 
 /// A writer for the store, and the handle to its queue.
 pub(crate) fn writer(store: Store, account: AccountId, heralds: Heralds) -> (Ingest, Writer) {
     let (queue, jobs) = mpsc::channel(QUEUE);
-    (Ingest { queue }, Writer { jobs, store, account, heralds })
+    let sink = Sink::new(Bound::STANDARD, Arc::clone(&heralds.sink));
+    (Ingest { queue }, Writer { jobs, store, account, heralds, sink })
 }
 
 impl Writer {
@@ -234,6 +243,7 @@ impl Writer {
         let mut jobs = Vec::new();
         while self.jobs.recv_many(&mut jobs, MAX_BATCH).await > 0 {
             self.write(Batch::new(mem::take(&mut jobs))).await;
+            self.sink.trim(&self.store).await;
         }
     }
 
@@ -247,11 +257,12 @@ impl Writer {
                 if committed.ended.iter().any(is_called_back) {
                     self.heralds.called_back.notify_one();
                 }
-                for task in committed.ended {
-                    self.heralds.waiters.wake(&Arc::new(task));
+                self.tell_of_answers(&committed);
+                for task in committed.ended.into_iter().map(Arc::new) {
+                    self.heralds.waiters.wake(&task.id, &task);
                 }
-                for task in committed.sent {
-                    self.heralds.sent.wake(&Arc::new(task));
+                for task in committed.sent.into_iter().map(Arc::new) {
+                    self.heralds.sent.wake(&task.id, &task);
                 }
                 self.heralds.committed.notify_one();
                 batch.finish(None);
@@ -269,6 +280,16 @@ impl Writer {
                 error!(%error, writes = batch.len(), "Could not commit: {error}");
                 batch.finish(Some(WriteError::Failed));
             }
+        }
+    }
+
+    /// Wakes who waits for a captcha that a task of ours had, or that none has.
+    fn tell_of_answers(&self, committed: &Committed) {
+        self.heralds.sink.note_received(committed.unmatched.len());
+        let of_tasks = committed.ended.iter().filter_map(|task| task.captcha_id.as_ref());
+        let unmatched = committed.unmatched.iter().filter(|pingback| pingback.outcome != Outcome::Notice);
+        for captcha_id in of_tasks.chain(unmatched.map(|pingback| &pingback.captcha_id)) {
+            self.heralds.answers.wake(captcha_id, &());
         }
     }
 

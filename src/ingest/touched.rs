@@ -22,6 +22,15 @@ pub(super) struct Touched {
     joined: Vec<(i64, TaskId)>,
 }
 
+/// What came of storing it.
+#[derive(Debug)]
+pub(super) struct Stored {
+    /// The tasks that ended.
+    pub(super) ended: Vec<Task>,
+    /// Pingbacks that were kept because no task has their captcha ID.
+    pub(super) unmatched: Vec<Pingback>,
+}
+
 impl Touched {
     pub(super) async fn load(
         tx: &mut WriteTx<'_>,
@@ -201,8 +210,8 @@ impl Touched {
         kinds.into_iter().filter(|&is_needed| is_needed).count() <= 1
     }
 
-    /// Stores every change; the tasks that ended.
-    pub(super) async fn store(self, tx: &mut WriteTx<'_>) -> Result<Vec<Task>, StoreError> {
+    /// Stores every change.
+    pub(super) async fn store(self, tx: &mut WriteTx<'_>) -> Result<Stored, StoreError> {
         if !self.changed.is_empty() {
             tx.update_tasks(self.changed()).await?;
         }
@@ -214,7 +223,9 @@ impl Touched {
         if !self.joined.is_empty() {
             tx.join_pingbacks(&self.joined).await?;
         }
-        let Self { mut tasks, changed, .. } = self;
-        Ok(changed.iter().filter_map(|id| tasks.remove(id)).filter(Task::is_final).collect())
+        let Self { mut tasks, changed, kept, .. } = self;
+        let ended = changed.iter().filter_map(|id| tasks.remove(id)).filter(Task::is_final).collect();
+        let unmatched = kept.into_iter().filter(|(_, task_id)| task_id.is_none());
+        Ok(Stored { ended, unmatched: unmatched.map(|(pingback, _)| pingback).collect() })
     }
 }

@@ -11,6 +11,7 @@ mod report;
 mod retention;
 mod rows;
 mod signing;
+mod unmatched;
 mod write;
 
 use std::fs::File;
@@ -24,6 +25,7 @@ pub(crate) use delivery::{Due, Look};
 pub(crate) use event::{EventFilter, FeedEnds};
 pub(crate) use read::{Counted, MAX_SCAN, TaskFilter};
 pub(crate) use retention::{Retired, RetirementPlan};
+pub(crate) use unmatched::FinalWord;
 pub(crate) use write::{IdempotencyKey, NewTask, Parked, ParkedPingback, WriteTx};
 
 /// A SQLite database: one connection that writes, several that read.
