@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::Resolve;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, Response};
 use tokio::time::timeout;
 
+use super::message::Message;
 use super::resolver::{Guard, TooManyLookups};
-use crate::model::{AddressRules, Attempt, CallerUrl, ForbiddenAddress, Timestamp};
+use crate::model::{AddressRules, Attempt, ForbiddenAddress, Timestamp};
 
 /// How much of a reply is read. Nothing in it matters; but to a receiver that still writes, a connection
 /// that closes looks like a failure of ours.
@@ -59,15 +60,15 @@ impl Messenger {
         Ok(Self { http, rules })
     }
 
-    /// POSTs a form; what came of it.
-    pub(crate) async fn post(&self, url: &CallerUrl, form: String) -> Attempt {
+    /// POSTs a message; what came of it.
+    pub(super) async fn post(&self, message: Message) -> Attempt {
+        let Message { url, body } = message;
         // The client asks for the addresses of names only: an address in the URL it would just call.
-        if let Err(forbidden) = self.rules.judge_url(url) {
+        if let Err(forbidden) = self.rules.judge_url(&url) {
             return refused(&forbidden);
         }
         let request = self.http.post(url.expose().clone());
-        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
-        match request.send().await {
+        match body.put_into(request, Timestamp::now()).send().await {
             Ok(response) => {
                 let attempt = Attempt::Replied {
                     status: response.status().as_u16(),
@@ -83,7 +84,7 @@ impl Messenger {
 }
 
 fn refused(forbidden: &ForbiddenAddress) -> Attempt {
-    Attempt::Failed(format!("the receiver has {forbidden}"))
+    Attempt::Refused(format!("the receiver has {forbidden}"))
 }
 
 async fn read_a_little(mut response: Response) {
@@ -117,7 +118,7 @@ fn failed(error: &reqwest::Error) -> Attempt {
     let what = match error {
         error if error.is_timeout() && error.is_connect() => return failure("no connection in time", None),
         error if error.is_timeout() => return failure("no reply in time", None),
-        error if error.is_builder() => "the URL cannot be called",
+        error if error.is_builder() => return Attempt::Refused("the URL cannot be called".to_owned()),
         error if error.is_connect() => "no connection",
         _ => "no reply",
     };

@@ -1,13 +1,17 @@
 mod ends;
+mod heard;
 mod reach;
 mod receiver;
 mod service;
+mod webhooks;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use self::receiver::{Act, OK, Receiver};
 use self::service::{Service, Setup, delivered, in_time};
 use super::*;
+use crate::model::{Delivery, DeliveryStatus};
 
 fn waiting_after(attempts: u32) -> impl Fn(&[Delivery]) -> bool {
     move |all| {
@@ -325,12 +329,12 @@ async fn what_cannot_be_stored_is_not_sent_again_and_again() {
     receiver.allow(100);
     let said = |words: &str| log.text().matches(words).count();
     in_time(async {
-        while said("Could not store what concerns callbacks") < 3 {
+        while said("Could not store what concerns messages") < 3 {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(said("Could not store what became of a callback"), 1);
+    assert_eq!(said("Could not store what became of a message"), 1);
     for _ in 0..100 {
         service.called_back.notify_one();
         // As much work as a look.

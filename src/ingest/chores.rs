@@ -6,8 +6,10 @@ use super::{Reported, UrlAdded, WriteError};
 use crate::model::{
     Backoff, CallerUrl, Delivery, Report, SigningKeys, SigningSecret, TaskId, Timestamp, TokenId, Verdict,
 };
-use crate::store::{AccountId, StoreError, WriteTx};
+use crate::store::{AccountId, StoreError, WebhookState, WriteTx};
 
+/// Deliveries that one write ends at most beside its own, so that many of them do not hold up pingbacks.
+pub(crate) const MOST_ENDED: u32 = 500;
 /// URLs that one caller may have registered.
 const MOST_CALLER_URLS: u32 = 100;
 
@@ -35,6 +37,10 @@ pub(super) enum Chore {
     SigningKeys(Asked<(TokenId, SigningSecret), SigningKeys>),
     /// A delivery was tried.
     Delivery(Asked<Delivery, ()>),
+    /// A delivery was tried, and its webhook wants no more; how many others were ended with it.
+    WebhookGone(Asked<Delivery, u64>),
+    /// Gives up on deliveries, for this reason; how many.
+    GiveUp(Asked<(Vec<i64>, &'static str), u64>),
     /// Has deliveries whose wait begins in the future begin it now; how many.
     ReplanDeliveries(Asked<(), u64>),
     /// The caller of a task knows already how it ended.
@@ -80,6 +86,11 @@ impl Chore {
                 asked.answer = Some(tx.signing_keys(*owner, fresh).await?);
             }
             Self::Delivery(asked) => asked.answer = Some(tx.store_delivery(&asked.question).await?),
+            Self::WebhookGone(asked) => asked.answer = Some(webhook_gone(tx, &asked.question, now).await?),
+            Self::GiveUp(asked) => {
+                let (ids, why) = &asked.question;
+                asked.answer = Some(tx.give_up_deliveries(ids, why, now).await?);
+            }
             Self::ReplanDeliveries(asked) => asked.answer = Some(tx.replan_deliveries(now).await?),
             Self::DropCallback(asked) => asked.answer = Some(tx.drop_delivery(asked.question).await?),
             Self::AskForAll(asked) => asked.answer = Some(tx.ask_for_all(now).await?),
@@ -120,7 +131,9 @@ impl Chore {
             Self::SigningKeys(asked) => asked.finish(failure),
             Self::Delivery(asked) => asked.finish(failure),
             Self::DropCallback(asked) => asked.finish(failure),
+            Self::WebhookGone(asked) => asked.finish(failure),
             Self::AskForAll(asked) | Self::ReplanDeliveries(asked) => asked.finish(failure),
+            Self::GiveUp(asked) => asked.finish(failure),
             Self::Remember(asked) => asked.finish(failure),
             Self::AddedUrl(asked) => asked.finish(failure),
             Self::AddCallerUrl(asked) => asked.finish(failure),
@@ -136,6 +149,17 @@ async fn pay(tx: &mut WriteTx<'_>, account: &AccountId, reserve: u32) -> Result<
     }
     tx.store_credit(account, &credit).await?;
     Ok(Some(credit.calls.level()))
+}
+
+/// Stores the delivery, disables its webhook, and ends others that wait for it.
+async fn webhook_gone(tx: &mut WriteTx<'_>, delivery: &Delivery, now: Timestamp) -> Result<u64, StoreError> {
+    tx.store_delivery(delivery).await?;
+    let why = delivery.last_error.as_deref().unwrap_or_default();
+    if let Some(webhook) = delivery.webhook {
+        tx.disable_webhook(webhook, why, now).await?;
+    }
+    let waiting = tx.waiting_beside(delivery, MOST_ENDED).await?;
+    tx.give_up_deliveries(&waiting, &WebhookState::disabled(why), now).await
 }
 
 async fn report(tx: &mut WriteTx<'_>, new: NewReport, now: Timestamp) -> Result<Reported, StoreError> {

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::error;
 
 use self::batch::{Asked, Batch, Committed, Job};
+pub(crate) use self::chores::MOST_ENDED;
 use self::chores::{Chore, NewReport};
 pub(crate) use self::sink::SinkTally;
 use self::sink::{Bound, Sink};
@@ -134,6 +135,17 @@ impl Ingest {
     /// Stores what became of a delivery.
     pub(crate) async fn delivery_tried(&self, delivery: Delivery) -> Result<(), WriteError> {
         self.ask_chore(Chore::Delivery, delivery).await
+    }
+
+    /// Stores what became of a delivery to a webhook that wants no more: in the same commit the webhook is disabled,
+    /// and others that wait for it are ended. How many; when they are [`MOST_ENDED`], there may be more.
+    pub(crate) async fn webhook_gone(&self, delivery: Delivery) -> Result<u64, WriteError> {
+        self.ask_chore(Chore::WebhookGone, delivery).await
+    }
+
+    /// Gives up on those of these deliveries that still wait, for this reason; how many.
+    pub(crate) async fn give_up(&self, ids: Vec<i64>, why: &'static str) -> Result<u64, WriteError> {
+        self.ask_chore(Chore::GiveUp, (ids, why)).await
     }
 
     /// Has deliveries whose wait begins ahead of the clock, which was set back, begin it now; how many.

@@ -95,10 +95,12 @@ pub enum Attempt {
     },
     /// There was no reply, for this reason.
     Failed(String),
+    /// Nothing was sent, because we do not call there, for this reason.
+    Refused(String),
     /// Nothing was sent, because we were too busy: no attempt.
     Postponed(&'static str),
     /// There can never be one, for this reason.
-    Hopeless(&'static str),
+    Hopeless(String),
 }
 
 /// When a failed attempt is repeated.
@@ -145,7 +147,7 @@ impl Delivery {
         self.attempts += 1;
         self.last_status = match attempt {
             Attempt::Replied { status, .. } => Some(*status),
-            Attempt::Failed(_) | Attempt::Postponed(_) | Attempt::Hopeless(_) => None,
+            Attempt::Failed(_) | Attempt::Refused(_) | Attempt::Postponed(_) | Attempt::Hopeless(_) => None,
         };
         self.last_error = describe(attempt);
         let pause = match attempt {
@@ -154,7 +156,7 @@ impl Delivery {
                 return self.end(DeliveryStatus::Dead, now);
             }
             Attempt::Replied { pause, .. } => pause.unwrap_or_default().min(LONGEST_PAUSE),
-            Attempt::Failed(_) | Attempt::Postponed(_) => Duration::ZERO,
+            Attempt::Failed(_) | Attempt::Refused(_) | Attempt::Postponed(_) => Duration::ZERO,
         };
         match retries.wait(self.attempts, random) {
             Some(wait) => (self.planned_at, self.due_at) = (now, now.after(wait.max(pause))),
@@ -176,8 +178,10 @@ fn describe(attempt: &Attempt) -> Option<String> {
         }
         Attempt::Replied { status: 410, .. } => "the receiver answered 410: it wants no more".to_owned(),
         Attempt::Replied { status, .. } => format!("the receiver answered {status}"),
-        Attempt::Failed(text) => text.chars().take(MAX_ERROR_CHARS).collect(),
-        Attempt::Postponed(text) | Attempt::Hopeless(text) => (*text).to_owned(),
+        Attempt::Failed(text) | Attempt::Refused(text) | Attempt::Hopeless(text) => {
+            text.chars().take(MAX_ERROR_CHARS).collect()
+        }
+        Attempt::Postponed(text) => (*text).to_owned(),
     };
     Some(text)
 }
@@ -242,7 +246,7 @@ mod tests {
             assert_eq!((delivery.status, delivery.ended_at), (DeliveryStatus::Waiting, None), "{status}");
             assert!(delivery.last_error.unwrap().contains(&status.to_string()));
         }
-        for attempt in [replied(410), Attempt::Hopeless("the answer is gone")] {
+        for attempt in [replied(410), Attempt::Hopeless("the answer is gone".to_owned())] {
             let delivery = after(&[attempt]);
             assert_eq!((delivery.status, delivery.ended_at), (DeliveryStatus::Dead, Some(NOW)));
         }

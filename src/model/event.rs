@@ -167,6 +167,13 @@ impl FeedId {
     pub fn cursor(&self, number: i64) -> Cursor {
         Cursor { feed: self.0.clone(), number }
     }
+
+    /// What a webhook's message of the event with this number is called, whoever gets it and however often:
+    /// receivers know by it what they have seen.
+    #[must_use]
+    pub fn message_id(&self, number: i64) -> String {
+        format!("msg_{}", self.cursor(number))
+    }
 }
 
 /// A place in a feed: behind the event with this number. To callers it is opaque, and the id of that event.

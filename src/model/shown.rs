@@ -152,3 +152,17 @@ impl<'a> EventBody<'a> {
         }
     }
 }
+
+/// An event as a webhook tells it. Its id is a header.
+#[derive(Debug, Serialize)]
+pub(crate) struct MessageBody<'a> {
+    r#type: EventKind,
+    timestamp: Timestamp,
+    data: SubjectBody<'a>,
+}
+
+impl<'a> MessageBody<'a> {
+    pub(crate) fn new(event: &'a Event) -> Self {
+        Self { r#type: event.kind, timestamp: event.time, data: SubjectBody::new(&event.subject) }
+    }
+}

@@ -5,17 +5,56 @@ use sqlx::sqlite::SqliteRow;
 
 use super::rows::{parsed, time, time_if_any};
 use super::write::json;
-use super::{Store, StoreError, WriteTx};
-use crate::model::{Delivery, TaskId, Timestamp, TokenId};
+use super::{Store, StoreError, WriteTx, signing};
+use crate::model::{Delivery, SigningKeys, TaskId, Timestamp, TokenId};
 
-/// A delivery, and the URL as it is stored; empty once it is erased.
+/// A delivery, and what is needed to try it.
 #[derive(Clone, Debug)]
 pub(crate) struct Due {
     pub(crate) delivery: Delivery,
+    /// As it is stored; empty once it is erased.
     pub(crate) url: String,
+    /// What signs it, if there is anything yet that can.
+    pub(crate) keys: Option<SigningKeys>,
+    /// The webhook that it goes to, if that is still there.
+    pub(crate) webhook: Option<WebhookState>,
 }
 
-/// The columns that [`due`] reads.
+/// Whether a webhook is told of anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum WebhookState {
+    Enabled,
+    /// For this reason it is not.
+    Disabled(String),
+}
+
+impl WebhookState {
+    /// What is said of deliveries to a webhook that was disabled for this reason.
+    pub(crate) fn disabled(why: &str) -> String {
+        format!("the webhook is disabled: {why}")
+    }
+}
+
+/// A receiver, and who has deliveries for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Target {
+    /// Host and port.
+    pub(crate) receiver: String,
+    pub(crate) owner: TokenId,
+}
+
+impl Target {
+    pub(crate) fn of(delivery: &Delivery) -> Self {
+        Self { receiver: delivery.receiver.clone(), owner: delivery.owner }
+    }
+
+    /// As the statement that looks for what is due puts the two together.
+    fn key(&self) -> String {
+        format!("{} {}", self.owner.number(), self.receiver)
+    }
+}
+
+/// The columns that [`delivery`] reads.
 macro_rules! delivery_columns {
     () => {
         "id, type, task_id, event_id, webhook_id, owner, url, receiver, status, attempts, last_status, last_error, \
@@ -43,10 +82,18 @@ macro_rules! due_sql {
                     SELECT id FROM delivery
                     WHERE status = 'waiting' AND receiver = host AND owner = caller AND due_at <= $1
                     ORDER BY due_at LIMIT $2)
-                WHERE caller IS NOT $4)
-            SELECT ",
+                WHERE caller IS NOT $4 AND caller || ' ' || host NOT IN (SELECT value FROM json_each($5))),
+            due AS (SELECT ",
             delivery_columns!(),
-            " FROM found WHERE place <= $2 ORDER BY due_at LIMIT $3"
+            " FROM found WHERE place <= $2 ORDER BY due_at LIMIT $3)
+            SELECT due.*, webhook.id AS found_webhook, webhook.url AS webhook_url, disabled_at, disabled_why,
+                IIF(webhook_id IS NULL, signing_secret.secret, webhook.secret) AS secret,
+                IIF(webhook_id IS NULL, signing_secret.old_secret, webhook.old_secret) AS old_secret,
+                IIF(webhook_id IS NULL, signing_secret.old_until, webhook.old_until) AS old_until
+            FROM due
+            LEFT JOIN webhook ON webhook.id = due.webhook_id
+            LEFT JOIN signing_secret ON signing_secret.owner = due.owner
+            ORDER BY due_at"
         )
     };
 }
@@ -59,7 +106,7 @@ macro_rules! any_due_sql {
 }
 
 /// What a look is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Look {
     /// At most this many deliveries.
     pub(crate) limit: u32,
@@ -67,10 +114,12 @@ pub(crate) struct Look {
     pub(crate) per_receiver: u32,
     /// None of theirs.
     pub(crate) but: Option<TokenId>,
+    /// None for these.
+    pub(crate) held: Vec<Target>,
 }
 
-fn due(row: &SqliteRow) -> Result<Due, sqlx::Error> {
-    let delivery = Delivery {
+fn delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
+    Ok(Delivery {
         id: row.try_get("id")?,
         kind: parsed(row, "type")?,
         task: row.try_get::<Option<i64>, _>("task_id")?.and_then(TaskId::new),
@@ -87,8 +136,26 @@ fn due(row: &SqliteRow) -> Result<Due, sqlx::Error> {
         planned_at: time(row, "planned_at")?,
         due_at: time(row, "due_at")?,
         ended_at: time_if_any(row, "ended_at")?,
+    })
+}
+
+fn due(row: &SqliteRow) -> Result<Due, sqlx::Error> {
+    let delivery = delivery(row)?;
+    let of_task = || Ok::<_, sqlx::Error>(row.try_get::<Option<_>, _>("url")?.unwrap_or_default());
+    let url = row.try_get::<Option<_>, _>("webhook_url")?.map_or_else(of_task, Ok)?;
+    let keys = match row.try_get::<Option<String>, _>("secret")? {
+        // One that cannot be read must not hold up the others.
+        Some(_) => signing::keys(row).ok(),
+        None => None,
     };
-    Ok(Due { delivery, url: row.try_get::<Option<_>, _>("url")?.unwrap_or_default() })
+    let is_found = row.try_get::<Option<i64>, _>("found_webhook")?.is_some();
+    let webhook = match row.try_get::<Option<i64>, _>("disabled_at")? {
+        Some(_) => {
+            Some(WebhookState::Disabled(row.try_get::<Option<_>, _>("disabled_why")?.unwrap_or_default()))
+        }
+        None => is_found.then_some(WebhookState::Enabled),
+    };
+    Ok(Due { delivery, url, keys, webhook })
 }
 
 impl Store {
@@ -111,9 +178,33 @@ impl Store {
             .bind(look.per_receiver)
             .bind(look.limit)
             .bind(look.but.map(TokenId::number))
+            .bind(json(look.held.iter().map(Target::key)))
             .fetch_all(&self.reader)
             .await?;
         Ok(rows.iter().map(due).collect::<Result<_, _>>()?)
+    }
+
+    /// At most `limit` deliveries for this target that are due, and whose attempts began before `before`. At worst
+    /// it reads all that is due for it.
+    pub(crate) async fn overdue_deliveries(
+        &self,
+        target: &Target,
+        before: Timestamp,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<i64>, StoreError> {
+        const SQL: &str = "SELECT id FROM delivery
+            WHERE status = 'waiting' AND receiver = $1 AND owner = $2 AND due_at <= $3 AND started_at < $4
+            ORDER BY due_at LIMIT $5";
+        let rows = sqlx::query(SQL)
+            .bind(&target.receiver)
+            .bind(target.owner.number())
+            .bind(now.as_micros())
+            .bind(before.as_micros())
+            .bind(limit)
+            .fetch_all(&self.reader)
+            .await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 }
 
@@ -137,6 +228,51 @@ impl WriteTx<'_> {
             .execute(self.connection())
             .await?;
         Ok(())
+    }
+
+    /// Gives up on those of these that still wait, for this reason; how many.
+    pub(crate) async fn give_up_deliveries(
+        &mut self,
+        ids: &[i64],
+        why: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        const SQL: &str = "UPDATE delivery SET status = 'dead', last_error = $2, ended_at = $3
+            WHERE id IN (SELECT value FROM json_each($1)) AND status = 'waiting'";
+        let query = sqlx::query(SQL).bind(json(ids.iter())).bind(why).bind(now.as_micros());
+        Ok(query.execute(self.connection()).await?.rows_affected())
+    }
+
+    /// Has nothing more sent to this webhook, for this reason.
+    pub(crate) async fn disable_webhook(
+        &mut self,
+        webhook: i64,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const SQL: &str =
+            "UPDATE webhook SET disabled_at = $3, disabled_why = $2 WHERE id = $1 AND disabled_at IS NULL";
+        let query = sqlx::query(SQL).bind(webhook).bind(why).bind(now.as_micros());
+        query.execute(self.connection()).await?;
+        Ok(())
+    }
+
+    /// At most `limit` deliveries that wait for the same webhook as this one.
+    pub(crate) async fn waiting_beside(
+        &mut self,
+        delivery: &Delivery,
+        limit: u32,
+    ) -> Result<Vec<i64>, StoreError> {
+        const SQL: &str = "SELECT id FROM delivery
+            WHERE status = 'waiting' AND receiver = $1 AND owner = $2 AND webhook_id = $3 LIMIT $4";
+        let rows = sqlx::query(SQL)
+            .bind(&delivery.receiver)
+            .bind(delivery.owner.number())
+            .bind(delivery.webhook)
+            .bind(limit)
+            .fetch_all(self.connection())
+            .await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
     /// Has waits that begin ahead of `now` begin now: the clock was set back, and they would last too long.
@@ -163,7 +299,7 @@ impl Store {
     pub(crate) async fn deliveries(&self) -> Vec<Delivery> {
         const SQL: &str = concat!("SELECT ", delivery_columns!(), " FROM delivery ORDER BY id");
         let rows = sqlx::query(SQL).fetch_all(&self.reader).await.unwrap();
-        rows.iter().map(|row| due(row).unwrap().delivery).collect()
+        rows.iter().map(|row| delivery(row).unwrap()).collect()
     }
 
     /// How many tasks and how many deliveries hold a URL.
@@ -171,6 +307,16 @@ impl Store {
         const SQL: &str = "SELECT (SELECT COUNT(callback_url) FROM task), (SELECT COUNT(url) FROM delivery)";
         let row = sqlx::query(SQL).fetch_one(&self.reader).await.unwrap();
         (row.get(0), row.get(1))
+    }
+
+    /// The number that a query finds.
+    pub(crate) async fn number(&self, sql: &'static str) -> i64 {
+        sqlx::query(sql).fetch_one(&self.reader).await.unwrap().get(0)
+    }
+
+    /// The text that a query finds.
+    pub(crate) async fn text(&self, sql: &'static str) -> String {
+        sqlx::query(sql).fetch_one(&self.reader).await.unwrap().get(0)
     }
 
     /// Changes the database as time would.
@@ -187,7 +333,8 @@ mod tests {
     async fn plan(sql: &'static str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
-        let rows = sqlx::query(sql).bind(0).bind(4).bind(64).bind(1).fetch_all(&store.reader).await;
+        let rows =
+            sqlx::query(sql).bind(0).bind(4).bind(64).bind(1).bind("[]").fetch_all(&store.reader).await;
         rows.unwrap().iter().map(|row| row.get("detail")).collect()
     }
 
@@ -207,7 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn whether_anything_is_due_is_found_by_the_index() {
-        let steps = plan(concat!("EXPLAIN QUERY PLAN ", any_due_sql!(), " OR $3 = $4")).await;
+        let steps = plan(concat!("EXPLAIN QUERY PLAN ", any_due_sql!(), " OR $3 = $4 OR $5")).await;
         assert!(steps.iter().any(|step| step.contains("INDEX delivery_soonest (due_at<?)")), "{steps:#?}");
     }
 }

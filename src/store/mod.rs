@@ -21,7 +21,7 @@ use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 pub(crate) use account::{AccountId, Credit};
-pub(crate) use delivery::{Due, Look};
+pub(crate) use delivery::{Due, Look, Target, WebhookState};
 pub(crate) use event::{EventFilter, FeedEnds};
 pub(crate) use read::{Counted, MAX_SCAN, TaskFilter};
 pub(crate) use retention::{Retired, RetirementPlan};

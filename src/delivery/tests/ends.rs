@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::receiver::{OK, Receiver};
-use super::service::{Service, Setup, delivered, pingback};
+use super::service::{Service, Setup, delivered, everything_is_old, pingback};
 use super::*;
 use crate::ingest::{Cancelled, Fetched, Received};
-use crate::model::{ErrorCode, Sent};
-use crate::store::{Retired, RetirementPlan};
+use crate::model::{ErrorCode, Sent, TaskId};
+use crate::store::Retired;
 
 fn refused(code: &str) -> Sent {
     Sent::Refused(ErrorCode::known(code))
@@ -145,17 +145,6 @@ async fn a_cancelled_task_and_one_without_a_url_are_told_nobody() {
     service.submit(None).await;
     abandon(&service).await;
     assert_eq!(service.store.deliveries().await, []);
-}
-
-fn everything_is_old(answers: bool, tasks: bool) -> RetirementPlan {
-    let (past, future) = (Timestamp::from_micros(0), Timestamp::now().after(Duration::from_secs(60)));
-    let before = |is_old| if is_old { future } else { past };
-    RetirementPlan {
-        answers_before: before(answers),
-        tasks_before: before(tasks),
-        keys_before: past,
-        limit: 100,
-    }
 }
 
 #[tokio::test]

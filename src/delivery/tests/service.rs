@@ -14,9 +14,10 @@ use super::super::*;
 use super::receiver::Receiver;
 use crate::ingest::{Claim, Heralds, Received, Submit, Submitted, writer};
 use crate::model::{
-    AddressRules, CaptchaId, FieldValue, Fields, Outcome, Pingback, Sent, Submission, TokenId,
+    AddressRules, CallerUrl, CaptchaId, Delivery, DeliveryStatus, FieldValue, Fields, Outcome, Pingback,
+    Sent, SigningSecret, Submission, TaskId, TokenId,
 };
-use crate::store::AccountId;
+use crate::store::{AccountId, RetirementPlan};
 
 /// Nothing here takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,6 +52,7 @@ impl Default for Setup {
                 look_interval: hour,
                 look_pause: Duration::ZERO,
                 grace: PATIENCE,
+                pauses: Pauses { first: Duration::ZERO, longest: Duration::ZERO },
                 ..Rhythm::STANDARD
             },
         }
@@ -161,10 +163,15 @@ impl Service {
         }
     }
 
-    /// Submits a captcha whose end this URL is told of.
+    /// Submits a captcha whose end this URL is told of as the provider would.
     pub(super) async fn submit(&self, url: Option<&str>) -> TaskId {
+        self.submit_with(url, None).await
+    }
+
+    async fn submit_with(&self, url: Option<&str>, webhook_url: Option<&str>) -> TaskId {
         let mut fields = Fields::default();
-        for (name, value) in [("type", "text"), ("textcaptcha", "2 + 2?")] {
+        let webhook_url = webhook_url.map(|url| ("webhook_url", url));
+        for (name, value) in [("type", "text"), ("textcaptcha", "2 + 2?")].into_iter().chain(webhook_url) {
             fields.push(name.to_owned(), FieldValue::Text(value.to_owned()));
         }
         let submit = Submit {
@@ -183,16 +190,24 @@ impl Service {
     /// The same, and it is being sent.
     pub(super) async fn sending(&self, url: &str) -> TaskId {
         let id = self.submit(Some(url)).await;
-        self.ingest.claim(Claim { limit: 100, tokens: Vec::new(), budget: None }).await.unwrap();
+        self.claim().await;
         id
+    }
+
+    async fn claim(&self) {
+        self.ingest.claim(Claim { limit: 100, tokens: Vec::new(), budget: None }).await.unwrap();
     }
 
     /// The same, and the provider has taken it.
     pub(super) async fn taken(&self, url: &str) -> (TaskId, CaptchaId) {
         let id = self.sending(url).await;
+        (id, self.take(id).await)
+    }
+
+    async fn take(&self, id: TaskId) -> CaptchaId {
         let captcha_id: CaptchaId = format!("{}", 70_000_000_000 + id.number()).parse().unwrap();
         self.accept(id, &captcha_id).await;
-        (id, captcha_id)
+        captcha_id
     }
 
     pub(super) async fn accept(&self, id: TaskId, captcha_id: &CaptchaId) {
@@ -210,6 +225,39 @@ impl Service {
         let (id, captcha_id) = self.taken(url).await;
         self.pingback(&captcha_id, answer).await;
         id
+    }
+
+    /// Submits a captcha with this `webhook_url`, if any, and has it solved.
+    pub(super) async fn solved_with(&self, webhook_url: Option<&str>, answer: &str) -> TaskId {
+        let id = self.submit_with(None, webhook_url).await;
+        self.claim().await;
+        let captcha_id = self.take(id).await;
+        self.pingback(&captcha_id, answer).await;
+        id
+    }
+
+    /// Has this URL told of events of these kinds, of everybody's tasks; the webhook.
+    pub(super) async fn subscribe(&self, url: &str, kinds: &str) -> i64 {
+        let (secret, receiver) =
+            (SigningSecret::random().unwrap(), CallerUrl::parse(url).unwrap().receiver());
+        let sql = format!(
+            "INSERT INTO webhook (owner, sees_all, url, receiver, types, secret, created_at)
+            VALUES (0, 1, '{url}', '{receiver}', ',{kinds},', '{}', 1)",
+            secret.expose()
+        );
+        self.store.execute(Box::leak(sql.into_boxed_str())).await;
+        self.store.number("SELECT MAX(id) FROM webhook").await
+    }
+}
+
+pub(super) fn everything_is_old(answers: bool, tasks: bool) -> RetirementPlan {
+    let (past, future) = (Timestamp::from_micros(0), Timestamp::now().after(Duration::from_secs(60)));
+    let before = |is_old| if is_old { future } else { past };
+    RetirementPlan {
+        answers_before: before(answers),
+        tasks_before: before(tasks),
+        keys_before: past,
+        limit: 100,
     }
 }
 
