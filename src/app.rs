@@ -216,7 +216,8 @@ impl Wiring<'_> {
         };
         self.parts.start("dispatcher", dispatcher.run(self.shutdown.clone()));
         let desk = self.start_upkeep(&account, &ingest);
-        self.start_delivery(&ingest, &heralds)?;
+        let own = OwnListeners::new([listeners.public.local_addr()?, listeners.api.local_addr()?]);
+        self.start_delivery(&ingest, &heralds, own)?;
 
         let feed = Arc::new(Feed::new(self.store.clone(), Arc::clone(&heralds.committed)).await?);
         self.parts.start("feed", Arc::clone(&feed).run(self.shutdown.clone()));
@@ -300,11 +301,10 @@ impl Wiring<'_> {
     }
 
     /// Starts what calls receivers of callers.
-    fn start_delivery(&self, ingest: &Ingest, heralds: &Heralds) -> anyhow::Result<()> {
+    fn start_delivery(&self, ingest: &Ingest, heralds: &Heralds, own: OwnListeners) -> anyhow::Result<()> {
         let rules = AddressRules::new(self.config.webhooks.allow_private.clone());
-        let names = Arc::new(SystemNames::new());
-        let messenger = Messenger::new(rules, names, Deadlines::STANDARD)
-            .context("could not set up the HTTP client for callbacks")?;
+        let messenger = Messenger::new(rules, own, &SystemNames::shared(), Deadlines::STANDARD)
+            .context("could not set up the HTTP client for callers' receivers")?;
         let (store, called_back) = (self.store.clone(), Arc::clone(&heralds.called_back));
         let deliverer = Deliverer::new(store, ingest.clone(), messenger, Rhythm::STANDARD, called_back);
         self.parts.start("deliverer", deliverer.run(self.shutdown.clone()));

@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registrar", &["model", "store", "provider", "account"]),
     ("reconciler", &["model", "store", "provider", "ingest", "account"]),
     ("reporter", &["model", "store", "provider", "ingest", "account"]),
-    ("delivery", &["model", "store", "ingest"]),
+    ("delivery", &["model", "store", "provider", "ingest"]),
     ("retention", &["model", "store", "ingest"]),
     ("http", &["model", "store", "waiters", "feed", "provider", "ingest", "account", "reporter"]),
     (

@@ -183,3 +183,202 @@ impl Breaker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TokenId;
+
+    const FIRST: Duration = Duration::from_secs(10);
+    const LONGEST: Duration = Duration::from_secs(300);
+
+    fn target(owner: i64) -> Target {
+        Target { receiver: "example.com:443".to_owned(), owner: TokenId::from_number(owner) }
+    }
+
+    fn replied(status: u16) -> Attempt {
+        Attempt::Replied { status, pause: None }
+    }
+
+    fn asked(status: u16, secs: u64) -> Attempt {
+        Attempt::Replied { status, pause: Some(Duration::from_secs(secs)) }
+    }
+
+    fn no_reply() -> Attempt {
+        Attempt::Failed("no reply".to_owned())
+    }
+
+    /// A breaker, and the time there.
+    struct Bench {
+        breaker: Breaker,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self { breaker: Breaker::new(Pauses::STANDARD), now: Instant::now() }
+        }
+
+        /// One whose target 1 is held.
+        fn held() -> Self {
+            let mut bench = Self::new();
+            for _ in 0..MAX_FAILURES {
+                bench.note(&no_reply());
+            }
+            bench
+        }
+
+        /// Something that was sent before any pause.
+        fn note(&mut self, attempt: &Attempt) -> bool {
+            self.breaker.note(&target(1), 100, attempt, self.now)
+        }
+
+        /// Sends what may be sent, and notes that.
+        fn probe(&mut self, attempt: &Attempt) -> bool {
+            assert!(self.lets_pass());
+            self.breaker.start(&target(1), 1);
+            self.breaker.note(&target(1), 1, attempt, self.now)
+        }
+
+        fn lets_pass(&self) -> bool {
+            let lets_pass = self.breaker.lets_pass(&target(1), self.now);
+            assert_eq!(self.breaker.held(self.now).is_empty(), lets_pass);
+            lets_pass
+        }
+
+        fn wait(&mut self, time: Duration) {
+            self.now += time;
+        }
+
+        /// How long from here on nothing may be sent.
+        fn pause(&self) -> Duration {
+            self.breaker.next_end(self.now).map_or(Duration::ZERO, |end| end - self.now)
+        }
+    }
+
+    #[test]
+    fn five_failures_in_a_row_hold_a_target() {
+        for failure in [no_reply(), replied(429), replied(500), replied(503), replied(599), asked(500, 60)] {
+            let mut bench = Bench::new();
+            for _ in 1..MAX_FAILURES {
+                assert!(!bench.note(&failure) && bench.lets_pass(), "{failure:?}");
+            }
+            assert!(bench.note(&failure) && !bench.lets_pass(), "{failure:?}");
+            assert_eq!(bench.pause(), FIRST);
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_answers_at_all_is_not_held() {
+        for answer in [200, 204, 301, 404, 400, 410] {
+            let mut bench = Bench::new();
+            for _ in 0..2 * MAX_FAILURES {
+                for _ in 1..MAX_FAILURES {
+                    bench.note(&no_reply());
+                }
+                bench.note(&replied(answer));
+            }
+            assert!(bench.lets_pass(), "{answer}");
+            assert_eq!(bench.breaker.failing.len(), 0);
+        }
+    }
+
+    #[test]
+    fn what_was_never_sent_says_nothing_of_the_receiver() {
+        let unsent = [
+            Attempt::Refused("a private address".to_owned()),
+            Attempt::Postponed("busy"),
+            Attempt::Hopeless("the answer was erased".to_owned()),
+        ];
+        for attempt in unsent {
+            let mut bench = Bench::new();
+            for _ in 0..2 * MAX_FAILURES {
+                assert!(!bench.note(&attempt) && bench.lets_pass(), "{attempt:?}");
+            }
+            // It ends no row of failures either, and no pause.
+            for _ in 1..MAX_FAILURES {
+                bench.note(&no_reply());
+            }
+            bench.note(&attempt);
+            assert!(bench.note(&no_reply()), "{attempt:?}");
+            bench.wait(FIRST);
+            assert!(!bench.probe(&attempt) && bench.lets_pass(), "the next one tries it");
+            assert!(bench.probe(&no_reply()));
+            assert_eq!(bench.pause(), 2 * FIRST);
+        }
+    }
+
+    #[test]
+    fn after_the_pause_one_delivery_tries_the_receiver() {
+        let mut bench = Bench::held();
+        bench.wait(Duration::from_millis(9_999));
+        assert!(!bench.lets_pass());
+        bench.wait(Duration::from_millis(1));
+        assert!(bench.lets_pass());
+        bench.breaker.start(&target(1), 1);
+        bench.wait(LONGEST);
+        assert!(!bench.lets_pass() && bench.breaker.next_end(bench.now).is_none());
+        bench.breaker.note(&target(1), 1, &replied(200), bench.now);
+        assert!(bench.lets_pass());
+        assert_eq!(bench.breaker.failing.len(), 0);
+    }
+
+    #[test]
+    fn every_further_pause_is_twice_as_long_up_to_five_minutes() {
+        let mut bench = Bench::held();
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            pauses.push(bench.pause().as_secs());
+            bench.wait(bench.pause());
+            assert!(bench.probe(&no_reply()), "it failed, and is held");
+        }
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn a_pause_that_is_asked_for_begins_at_once_and_lasts_an_hour_at_most() {
+        for (status, asks, kept) in [(429, 1, 1), (503, 120, 120), (429, 3600, 3600), (503, u64::MAX, 3600)] {
+            let mut bench = Bench::new();
+            assert!(bench.note(&asked(status, asks)) && !bench.lets_pass());
+            assert_eq!(bench.pause().as_secs(), kept);
+            bench.wait(bench.pause());
+            assert!(bench.probe(&asked(status, asks)));
+            assert_eq!(bench.pause().as_secs(), kept);
+        }
+        let mut bench = Bench::new();
+        assert!(!bench.note(&asked(429, 0)) && bench.lets_pass(), "no pause is no wish for one");
+    }
+
+    #[test]
+    fn what_was_sent_before_a_pause_neither_ends_it_nor_doubles_it() {
+        let mut bench = Bench::held();
+        bench.note(&replied(200));
+        assert!(bench.note(&no_reply()));
+        assert_eq!((bench.lets_pass(), bench.pause()), (false, FIRST));
+        bench.note(&asked(429, 60));
+        assert_eq!(bench.pause().as_secs(), 60);
+        bench.wait(Duration::from_secs(60));
+        bench.breaker.start(&target(1), 1);
+        bench.note(&replied(200));
+        bench.note(&no_reply());
+        assert!(!bench.lets_pass(), "the probe is still under way");
+    }
+
+    #[test]
+    fn owners_of_one_receiver_are_apart() {
+        let bench = Bench::held();
+        assert_eq!(bench.breaker.held(bench.now), [target(1)]);
+        assert!(bench.breaker.lets_pass(&target(2), bench.now));
+    }
+
+    #[test]
+    fn no_more_targets_are_known_than_there_is_room_for() {
+        let mut bench = Bench::held();
+        for owner in 0..i64::try_from(MAX_TARGETS).unwrap() {
+            bench.wait(Duration::from_millis(1));
+            bench.breaker.note(&target(1000 + owner), 1, &no_reply(), bench.now);
+        }
+        assert_eq!(bench.breaker.failing.len(), MAX_TARGETS);
+        assert!(bench.lets_pass(), "the one that failed longest ago is forgotten");
+    }
+}

@@ -1,5 +1,6 @@
 //! One request to a receiver, and what its reply means.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,12 @@ use reqwest::dns::Resolve;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, Response};
 use tokio::time::timeout;
+use url::Host;
 
 use super::message::Message;
-use super::resolver::{Guard, TooManyLookups};
-use crate::model::{AddressRules, Attempt, ForbiddenAddress, Timestamp};
+use super::resolver::{Guard, Judge, NotCalled, TooManyLookups};
+use crate::model::{AddressRules, Attempt, CallerUrl, Timestamp};
+use crate::provider::OwnListeners;
 
 /// How much of a reply is read. Nothing in it matters; but to a receiver that still writes, a connection
 /// that closes looks like a failure of ours.
@@ -33,10 +36,12 @@ impl Deadlines {
         Self { connect: Duration::from_secs(5), whole: Duration::from_secs(15) };
 }
 
-/// Calls receivers, where the rules allow it.
+/// Calls receivers, where that is allowed.
 pub(crate) struct Messenger {
     http: Client,
-    rules: AddressRules,
+    /// For URLs with a port of ours.
+    http_at_own_ports: HashMap<u16, Client>,
+    judge: Judge,
 }
 
 impl Messenger {
@@ -44,30 +49,51 @@ impl Messenger {
     /// would lead past the rules. Every request has a connection of its own, to an address judged for it.
     pub(crate) fn new(
         rules: AddressRules,
-        names: Arc<dyn Resolve>,
+        own: OwnListeners,
+        names: &Arc<dyn Resolve>,
         deadlines: Deadlines,
     ) -> Result<Self, reqwest::Error> {
-        let http = Client::builder()
-            .dns_resolver(Guard { rules: rules.clone(), names })
-            .connect_timeout(deadlines.connect)
-            .timeout(deadlines.whole)
-            .pool_max_idle_per_host(0)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .user_agent(concat!("pingbox/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, rules })
+        let judge = Judge { rules, own };
+        let client = |port| {
+            Client::builder()
+                .dns_resolver(Guard { judge: judge.clone(), names: Arc::clone(names), port })
+                .connect_timeout(deadlines.connect)
+                .timeout(deadlines.whole)
+                .pool_max_idle_per_host(0)
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .no_proxy()
+                .user_agent(concat!("pingbox/", env!("CARGO_PKG_VERSION")))
+                .build()
+        };
+        let at_own_port = |port| client(port).map(|client| (port, client));
+        // Port 0 is nobody's.
+        Ok(Self {
+            http: client(0)?,
+            http_at_own_ports: judge.own.ports().map(at_own_port).collect::<Result<_, _>>()?,
+            judge,
+        })
+    }
+
+    /// The client asks for the addresses of names only: an address in the URL it would just call.
+    fn judge(&self, url: &CallerUrl, port: u16) -> Result<(), NotCalled> {
+        self.judge.rules.judge_url(url).map_err(NotCalled::Forbidden)?;
+        match url.host() {
+            Host::Ipv4(ip) => self.judge.judge((ip, port).into()),
+            Host::Ipv6(ip) => self.judge.judge((ip, port).into()),
+            Host::Domain(_) => Ok(()),
+        }
     }
 
     /// POSTs a message; what came of it.
     pub(super) async fn post(&self, message: Message) -> Attempt {
         let Message { url, body } = message;
-        // The client asks for the addresses of names only: an address in the URL it would just call.
-        if let Err(forbidden) = self.rules.judge_url(&url) {
-            return refused(&forbidden);
+        let port = url.expose().port_or_known_default().unwrap_or_default();
+        if let Err(error) = self.judge(&url, port) {
+            return Attempt::Refused(error.to_string());
         }
-        let request = self.http.post(url.expose().clone());
+        let http = self.http_at_own_ports.get(&port).unwrap_or(&self.http);
+        let request = http.post(url.expose().clone());
         match body.put_into(request, Timestamp::now()).send().await {
             Ok(response) => {
                 let attempt = Attempt::Replied {
@@ -81,10 +107,6 @@ impl Messenger {
             Err(error) => failed(&error),
         }
     }
-}
-
-fn refused(forbidden: &ForbiddenAddress) -> Attempt {
-    Attempt::Refused(format!("the receiver has {forbidden}"))
 }
 
 async fn read_a_little(mut response: Response) {
@@ -109,8 +131,8 @@ fn pause(response: &Response, now: Timestamp) -> Option<Duration> {
 /// In words that hold nothing of the URL but, with encryption, its host.
 fn failed(error: &reqwest::Error) -> Attempt {
     let causes = || std::iter::successors(error.source(), |error| (*error).source());
-    if let Some(forbidden) = causes().find_map(|cause| cause.downcast_ref::<ForbiddenAddress>()) {
-        return refused(forbidden);
+    if let Some(error) = causes().find_map(|cause| cause.downcast_ref::<NotCalled>()) {
+        return Attempt::Refused(error.to_string());
     }
     if causes().any(<dyn Error>::is::<TooManyLookups>) {
         return Attempt::Postponed("too many look-ups of names are under way");

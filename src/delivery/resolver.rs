@@ -8,7 +8,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::model::AddressRules;
+use crate::model::{AddressRules, ForbiddenAddress};
+use crate::provider::OwnListeners;
 
 /// Addresses of one name that are looked at. A name with more is refused: nobody could say of the rest.
 const MAX_ADDRESSES: usize = 64;
@@ -16,22 +17,48 @@ const MAX_ADDRESSES: usize = 64;
 /// count too. When there are as many, others are refused, and come again later.
 const MAX_LOOKUPS: usize = 64;
 
-/// Gives the addresses of a name only if the rules allow **all** of them: one that may be called beside one
+/// Which addresses may be called.
+#[derive(Clone)]
+pub(super) struct Judge {
+    pub(super) rules: AddressRules,
+    /// Never called, even where the rules allow their address.
+    pub(super) own: OwnListeners,
+}
+
+/// Why an address is not called.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum NotCalled {
+    #[error("the receiver has {0}")]
+    Forbidden(ForbiddenAddress),
+    #[error("the receiver is pingbox itself")]
+    Ourselves,
+}
+
+impl Judge {
+    pub(super) fn judge(&self, address: SocketAddr) -> Result<(), NotCalled> {
+        self.rules.judge(address.ip()).map_err(NotCalled::Forbidden)?;
+        if self.own.take(address) { Err(NotCalled::Ourselves) } else { Ok(()) }
+    }
+}
+
+/// Gives the addresses of a name only if **all** of them may be called: one that may be called beside one
 /// that may not is how a name is moved from the first to the second under our eyes.
 pub(super) struct Guard {
-    pub(super) rules: AddressRules,
+    pub(super) judge: Judge,
     pub(super) names: Arc<dyn Resolve>,
+    /// The port that is called. A resolver is not told it, so there is one for each that matters.
+    pub(super) port: u16,
 }
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let (rules, finding) = (self.rules.clone(), self.names.resolve(name));
+        let (judge, port, finding) = (self.judge.clone(), self.port, self.names.resolve(name));
         Box::pin(async move {
             let found: Vec<SocketAddr> = finding.await?.take(MAX_ADDRESSES + 1).collect();
             if found.len() > MAX_ADDRESSES {
                 return Err("the name has too many addresses".into());
             }
-            found.iter().try_for_each(|address| rules.judge(address.ip()))?;
+            found.iter().try_for_each(|address| judge.judge(SocketAddr::new(address.ip(), port)))?;
             Ok::<Addrs, _>(Box::new(found.into_iter()))
         })
     }
@@ -43,8 +70,8 @@ pub(crate) struct SystemNames {
 }
 
 impl SystemNames {
-    pub(crate) fn new() -> Self {
-        Self::with_room_for(MAX_LOOKUPS)
+    pub(crate) fn shared() -> Arc<dyn Resolve> {
+        Arc::new(Self::with_room_for(MAX_LOOKUPS))
     }
 
     pub(super) fn with_room_for(lookups: usize) -> Self {

@@ -16,6 +16,11 @@ impl OwnListeners {
         Self(bound.into_iter().collect())
     }
 
+    /// The ports that they listen on.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().map(SocketAddr::port)
+    }
+
     /// Whether a connection to `address` is taken by one of them. Networks can lead to us by addresses
     /// that are not this machine's: those are not known here.
     pub(crate) fn take(&self, address: SocketAddr) -> bool {

@@ -1,8 +1,11 @@
 //! What a receiver's address must be, at every attempt.
 
+use std::net::SocketAddr;
+
 use super::receiver::{Act, OK, Receiver};
 use super::service::{Service, Setup, delivered};
 use super::*;
+use crate::provider::OwnListeners;
 
 const ONE: [u8; 4] = [127, 0, 0, 1];
 const OTHER: [u8; 4] = [127, 0, 0, 2];
@@ -74,6 +77,38 @@ async fn a_name_that_moves_between_two_attempts_is_judged_again() {
     let all = service.until(|all| all.iter().any(|one| one.status == DeliveryStatus::Dead)).await;
     assert!(all[0].last_error.as_deref().unwrap().contains("a loopback address"), "{all:?}");
     assert_eq!((allowed.seen().len(), forbidden.seen().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_name_that_moves_between_two_attempts_is_judged_again_for_webhooks() {
+    let allowed = Receiver::on((ONE, 0).into(), &[Act::Reply("500 Oops\r\n")]).await;
+    let forbidden = Receiver::on((OTHER, allowed.address.port()).into(), &[OK]).await;
+    let mut service = Service::open().await;
+    service.deliver(Setup::default().named(&[&[allowed.ip()], &[forbidden.ip()]]));
+    let url = format!("http://moving.test:{}/", allowed.address.port());
+    service.solved_with(Some(&url), "Friday").await;
+    let all = service.until(|all| all.iter().any(|one| one.status == DeliveryStatus::Dead)).await;
+    assert!(all[0].last_error.as_deref().unwrap().contains("a loopback address"), "{all:?}");
+    assert_eq!((allowed.heard().len(), forbidden.seen().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn pingbox_itself_is_not_called_whatever_the_rules_allow() {
+    let (own, other) = (Receiver::start(&[OK]).await, Receiver::start(&[OK]).await);
+    let port = own.address.port();
+    let any = SocketAddr::new([0, 0, 0, 0].into(), port);
+    for bound in [own.address, any] {
+        let setup = || Setup { own: OwnListeners::new([bound]), ..Setup::default() };
+        for (setup, host) in [(setup(), "127.0.0.1"), (setup().named(&[&[ONE.into()]]), "own.test")] {
+            let error = refused(setup, &format!("http://{host}:{port}/")).await;
+            assert_eq!(error, "the receiver is pingbox itself", "{bound} {host}");
+        }
+        let mut service = Service::open().await;
+        service.deliver(setup().named(&[&[ONE.into()]]));
+        service.solved(&format!("http://other.test:{}/", other.address.port()), "Friday").await;
+        service.until(delivered).await;
+    }
+    assert_eq!((own.seen().len(), other.seen().len()), (0, 2));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use crate::model::{
     AddressRules, CallerUrl, CaptchaId, Delivery, DeliveryStatus, FieldValue, Fields, Outcome, Pingback,
     Sent, SigningSecret, Submission, TaskId, TokenId,
 };
+use crate::provider::OwnListeners;
 use crate::store::{AccountId, RetirementPlan};
 
 /// Nothing here takes this long unless it is broken.
@@ -34,6 +35,7 @@ pub(super) fn delivered(all: &[Delivery]) -> bool {
 /// may be called.
 pub(super) struct Setup {
     pub(super) allow: &'static [&'static str],
+    pub(super) own: OwnListeners,
     pub(super) names: Arc<dyn Resolve>,
     pub(super) deadlines: Deadlines,
     pub(super) rhythm: Rhythm,
@@ -45,7 +47,8 @@ impl Default for Setup {
         let retries = Retries { waits: &[Duration::ZERO; 5] };
         Self {
             allow: &["127.0.0.1/32"],
-            names: Arc::new(SystemNames::new()),
+            own: OwnListeners::default(),
+            names: SystemNames::shared(),
             deadlines: Deadlines::STANDARD,
             rhythm: Rhythm {
                 retries,
@@ -118,7 +121,7 @@ impl Service {
 
     pub(super) fn deliverer(&self, setup: Setup) -> Deliverer {
         let rules = AddressRules::new(setup.allow.iter().map(|network| network.parse().unwrap()).collect());
-        let messenger = Messenger::new(rules, setup.names, setup.deadlines).unwrap();
+        let messenger = Messenger::new(rules, setup.own, &setup.names, setup.deadlines).unwrap();
         let (store, ingest) = (self.store.clone(), self.ingest.clone());
         let called_back = Arc::clone(&self.called_back);
         Deliverer::new(store, ingest, messenger, setup.rhythm, called_back)
