@@ -46,7 +46,7 @@ pub use report::{Report, ReportError, Verdict};
 pub use schedule::{FORGOTTEN, Pace, SHORTEST_WAIT, TOO_LATE, retry};
 pub use secret::Secret;
 pub(crate) use secret::hex;
-pub(crate) use shown::{AnswerBody, EventBody, MessageBody, SubjectBody, TaskBody};
+pub(crate) use shown::{AnswerBody, EventBody, MessageBody, TaskBody};
 pub use signing::{InvalidSecret, SigningKeys, SigningSecret};
 pub use solve_times::{REMEMBERED, SolveTimes};
 pub use submission::{DEFAULT_TTL, Submission};
