@@ -61,6 +61,14 @@ pub(crate) enum ApiError {
     ReportNotFound,
     #[error("the provider does not list this pingback URL")]
     PingbackNotFound,
+    #[error("no such webhook")]
+    WebhookNotFound,
+    #[error("there are {0} webhooks of this token, as many as one may have: delete one that is not needed")]
+    TooManyWebhooks(u32),
+    #[error("no such delivery")]
+    DeliveryNotFound,
+    #[error("this cannot be sent any more: {0}")]
+    NoReplay(String),
     #[error("{0}")]
     PingbackInUse(&'static str),
     #[error("the provider refuses this with {0}")]
@@ -116,6 +124,10 @@ impl ApiError {
             Self::AlreadyReported(_) => (StatusCode::CONFLICT, "already_reported"),
             Self::ReportNotFound => (StatusCode::NOT_FOUND, "report_not_found"),
             Self::PingbackNotFound => (StatusCode::NOT_FOUND, "pingback_not_found"),
+            Self::WebhookNotFound => (StatusCode::NOT_FOUND, "webhook_not_found"),
+            Self::TooManyWebhooks(_) => (StatusCode::CONFLICT, "too_many_webhooks"),
+            Self::DeliveryNotFound => (StatusCode::NOT_FOUND, "delivery_not_found"),
+            Self::NoReplay(_) => (StatusCode::CONFLICT, "no_replay"),
             Self::PingbackInUse(_) => (StatusCode::CONFLICT, "force_needed"),
             Self::ProviderRefused(_) => (StatusCode::BAD_GATEWAY, "provider_refused"),
             Self::ProviderUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable"),

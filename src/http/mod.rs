@@ -6,6 +6,7 @@ mod answers;
 mod auth;
 mod body;
 mod compat;
+mod deliveries;
 mod error;
 mod events;
 mod handshake;
@@ -23,6 +24,7 @@ mod submit;
 mod tasks;
 mod wait;
 mod watched;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +103,8 @@ pub(crate) fn api_router(state: AppState) -> Router {
         .route("/v1/stats", get(stats::get_stats))
         .route("/v1/pingbacks", get(pingbacks::list).post(pingbacks::add).delete(pingbacks::delete))
         .route("/v1/pingbacks/rotate", post(pingbacks::rotate))
+        .merge(webhooks::router())
+        .merge(deliveries::router())
         .route("/metrics", get(metrics::metrics))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))

@@ -1,14 +1,21 @@
-//! The query of a request, every parameter of it used or refused.
+//! The query of a request, or a small JSON body: every parameter of it used or refused.
 
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
+use super::body;
 use super::error::ApiError;
-use crate::model::FieldError;
+use crate::model::{FieldError, FieldValue, JsonFields};
+
+/// The largest JSON body that is read like a query.
+const MAX_BODY_BYTES: usize = 8 * 1024;
+/// The most fields of one.
+const MAX_FIELDS: usize = 20;
 
 /// The parameters of a query, to be taken out one by one.
 pub(super) struct Query {
@@ -27,6 +34,28 @@ impl<S: Sync> FromRequestParts<S> for Query {
 }
 
 impl Query {
+    /// The fields of a JSON object, as if they had come in a query: a list of text is joined by commas. No body at
+    /// all is an object without fields. `example` tells what it should have been.
+    pub(super) async fn of_body(body: Body, example: &str) -> Result<Self, ApiError> {
+        let bytes = body::read(body, MAX_BODY_BYTES).await?;
+        let mut query = Self { params: Vec::new(), errors: Vec::new() };
+        if bytes.trim_ascii().is_empty() {
+            return Ok(query);
+        }
+        let JsonFields(fields) = serde_json::from_slice::<JsonFields<MAX_FIELDS>>(&bytes)
+            .map_err(|_| ApiError::BadRequest(format!("the body is not a JSON object such as {example}")))?;
+        for (name, value) in fields {
+            if query.params.iter().any(|(known, _)| *known == name) {
+                query.wrong(&name, "is given twice");
+            }
+            match text_of(value) {
+                Some(text) => query.params.push((name, text)),
+                None => query.wrong(&name, "is not text, a number, or a list of text"),
+            }
+        }
+        Ok(query)
+    }
+
     /// The text of a parameter; an empty one counts as not given.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.given(name).filter(|text| !text.is_empty())
@@ -70,12 +99,49 @@ impl Query {
         self.errors.push(FieldError::new(name, detail));
     }
 
+    /// A parameter that is needed was not found. Where something is wrong with it already, that is why.
+    pub(super) fn missing(&mut self, name: &str, detail: impl Into<String>) {
+        let error = FieldError::new(name, detail);
+        if self.errors.iter().all(|known| known.pointer != error.pointer) {
+            self.errors.push(error);
+        }
+    }
+
     /// Ends the reading: what was wrong, and what nobody took, is an error.
     pub(super) fn finish(mut self, known: &str) -> Result<(), ApiError> {
         for (name, _) in std::mem::take(&mut self.params) {
             self.wrong(&name, format!("is not a parameter of this path, which takes {known}"));
         }
         if self.errors.is_empty() { Ok(()) } else { Err(ApiError::InvalidFields(self.errors)) }
+    }
+}
+
+/// A value of JSON as a query would have it.
+fn text_of(value: FieldValue) -> Option<String> {
+    match value {
+        FieldValue::Text(text) => Some(text),
+        FieldValue::Number(number) => Some(number.to_string()),
+        FieldValue::List(list) => {
+            let texts = list.into_iter().map(|item| match item {
+                FieldValue::Text(text) => Some(text),
+                _ => None,
+            });
+            Some(texts.collect::<Option<Vec<_>>>()?.join(","))
+        }
+        FieldValue::Bool(_) | FieldValue::File(_) | FieldValue::Object => None,
+    }
+}
+
+/// A number that names something: digits alone, without a sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowId(pub(super) i64);
+
+impl FromStr for RowId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { text.parse().map(Self).map_err(|_| ()) } else { Err(()) }
     }
 }
 

@@ -49,6 +49,9 @@ pub(super) async fn submit_task(
     let bytes = body::read(body, MAX_BODY_BYTES).await?;
     let fields = fields(&Encoding::of(&headers), bytes).await?;
     let submission = Submission::parse(fields).map_err(ApiError::InvalidFields)?;
+    if let Some(url) = &submission.webhook_url {
+        app.judge_address("webhook_url", url).map_err(|error| ApiError::InvalidFields(vec![error]))?;
+    }
     let idempotency = key.map(|key| IdempotencyKey { key, digest: submission.digest() });
     let daily_limit = app.daily_limit.as_ref().map(Price::nanos);
     let submit = Submit { owner: caller.token(), submission, idempotency, daily_limit, pingback: None };

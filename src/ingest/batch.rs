@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::chores::Chore;
 use super::touched::{Stored, Touched};
+use super::webhooks::WebhookChore;
 use super::{
     Cancelled, Claim, Claimed, Fetched, IDEMPOTENCY_WINDOW, Receipt, Received, Submit, Submitted, WriteError,
 };
@@ -76,6 +77,30 @@ impl Batch {
 
     pub(super) fn len(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// Whether it may have changed whether there are webhooks.
+    pub(super) fn is_about_subscriptions(&self) -> bool {
+        self.webhook_chores().any(WebhookChore::is_about_subscriptions)
+    }
+
+    /// Whether messages are to be sent again because of it.
+    pub(super) fn has_replays(&self) -> bool {
+        self.webhook_chores().any(WebhookChore::is_replay)
+    }
+
+    /// Whether events may come of it without the end of a task.
+    pub(super) fn may_tell(&self) -> bool {
+        let tells =
+            |job: &Job| matches!(job, Job::Submit(_) | Job::Pingback(_) | Job::Sent(_) | Job::Fetched(_));
+        self.jobs.iter().any(tells)
+    }
+
+    fn webhook_chores(&self) -> impl Iterator<Item = &WebhookChore> {
+        self.jobs.iter().filter_map(|job| match job {
+            Job::Chore(Chore::Webhook(chore)) => Some(chore),
+            _ => None,
+        })
     }
 
     /// The same writes, each in a batch of its own.

@@ -2,6 +2,7 @@
 //! within the batch that they came in.
 
 use super::batch::Asked;
+use super::webhooks::WebhookChore;
 use super::{Reported, UrlAdded, WriteError};
 use crate::model::{
     Backoff, CallerUrl, Delivery, Report, SigningKeys, SigningSecret, TaskId, Timestamp, TokenId, Verdict,
@@ -54,6 +55,7 @@ pub(super) enum Chore {
     AddCallerUrl(Asked<(TokenId, CallerUrl), UrlAdded>),
     /// It deletes one, or all; whether there was one.
     DeleteCallerUrl(Asked<(TokenId, Option<CallerUrl>), bool>),
+    Webhook(WebhookChore),
 }
 
 impl Chore {
@@ -116,6 +118,7 @@ impl Chore {
                 let (owner, url) = &asked.question;
                 asked.answer = Some(tx.delete_caller_url(*owner, url.as_ref()).await?);
             }
+            Self::Webhook(chore) => chore.run(tx, now).await?,
         }
         Ok(())
     }
@@ -138,6 +141,7 @@ impl Chore {
             Self::AddedUrl(asked) => asked.finish(failure),
             Self::AddCallerUrl(asked) => asked.finish(failure),
             Self::DeleteCallerUrl(asked) => asked.finish(failure),
+            Self::Webhook(chore) => chore.finish(failure),
         }
     }
 }

@@ -8,6 +8,7 @@ mod batch;
 mod chores;
 mod sink;
 mod touched;
+mod webhooks;
 mod words;
 
 use std::mem;
@@ -22,6 +23,7 @@ pub(crate) use self::chores::MOST_ENDED;
 use self::chores::{Chore, NewReport};
 pub(crate) use self::sink::SinkTally;
 use self::sink::{Bound, Sink};
+pub(crate) use self::webhooks::{MOST_DELIVERIES, MOST_WEBHOOKS, Owned};
 pub(crate) use self::words::{
     Cancelled, Claim, Claimed, Fetched, Receipt, Received, Reported, Submit, Submitted, UrlAdded, WriteError,
 };
@@ -240,19 +242,22 @@ pub(crate) struct Writer {
     account: AccountId,
     heralds: Heralds,
     sink: Sink,
+    /// Whether events are told to anybody, so that it need not be read after every commit.
+    has_webhooks: bool,
 }
 
 /// A writer for the store, and the handle to its queue.
 pub(crate) fn writer(store: Store, account: AccountId, heralds: Heralds) -> (Ingest, Writer) {
     let (queue, jobs) = mpsc::channel(QUEUE);
     let sink = Sink::new(Bound::STANDARD, Arc::clone(&heralds.sink));
-    (Ingest { queue }, Writer { jobs, store, account, heralds, sink })
+    (Ingest { queue }, Writer { jobs, store, account, heralds, sink, has_webhooks: true })
 }
 
 impl Writer {
     /// Writes until every [`Ingest`] is gone and what they asked for is done.
     pub(crate) async fn run(mut self) {
         let mut jobs = Vec::new();
+        self.look_for_webhooks().await;
         while self.jobs.recv_many(&mut jobs, MAX_BATCH).await > 0 {
             self.write(Batch::new(mem::take(&mut jobs))).await;
             self.sink.trim(&self.store).await;
@@ -260,13 +265,17 @@ impl Writer {
     }
 
     /// Commit, then wake, then answer.
-    async fn write(&self, mut batch: Batch) {
+    async fn write(&mut self, mut batch: Batch) {
         match batch.commit(&self.store, &self.account).await {
             Ok(committed) => {
                 self.note_solve_times(&committed.ended);
                 let is_called_back =
                     |task: &Task| task.has_webhook || (task.has_callback && task.status != Status::Cancelled);
-                if committed.ended.iter().any(is_called_back) {
+                if batch.is_about_subscriptions() {
+                    self.look_for_webhooks().await;
+                }
+                let is_told = self.has_webhooks && (batch.may_tell() || !committed.ended.is_empty());
+                if is_told || batch.has_replays() || committed.ended.iter().any(is_called_back) {
                     self.heralds.called_back.notify_one();
                 }
                 self.tell_of_answers(&committed);
@@ -305,6 +314,11 @@ impl Writer {
         }
     }
 
+    /// Where that cannot be read, there may be some.
+    async fn look_for_webhooks(&mut self) {
+        self.has_webhooks = self.store.has_webhooks().await.unwrap_or(true);
+    }
+
     /// An answer that was asked for says when it was asked for, not how long it took.
     fn note_solve_times(&self, ended: &[Task]) {
         let solved =
@@ -321,20 +335,26 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CaptchaType, FieldValue, Fields, REMEMBERED, Submission, Timestamp};
+    use crate::model::{
+        CaptchaType, EventKind, FieldValue, Fields, NewWebhook, REMEMBERED, Submission, Timestamp,
+    };
 
     async fn idle_writer(folder: &tempfile::TempDir) -> (Ingest, Writer) {
         let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
         writer(store, AccountId::new([0; 32]), Heralds::default())
     }
 
-    fn solved_after(seconds: u64, via: Via) -> Task {
+    fn text_captcha() -> Fields {
         let mut fields = Fields::default();
         for (name, value) in [("type", "text"), ("textcaptcha", "2 + 2?")] {
             fields.push(name.to_owned(), FieldValue::Text(value.to_owned()));
         }
+        fields
+    }
+
+    fn solved_after(seconds: u64, via: Via) -> Task {
         let submitted_at = Timestamp::from_micros(0);
-        let submission = Submission::parse(fields).unwrap();
+        let submission = Submission::parse(text_captcha()).unwrap();
         let mut task = Task::new(TaskId::new(1).unwrap(), TokenId::LOCAL, &submission, submitted_at);
         task.submitted_at = Some(submitted_at);
         task.answered_at = Some(submitted_at.after(Duration::from_secs(seconds)));
@@ -352,6 +372,48 @@ mod tests {
         assert_eq!(p90(), usual);
         writer.note_solve_times(&vec![solved_after(60, Via::Pingback); REMEMBERED]);
         assert_eq!(p90(), Duration::from_secs(60));
+    }
+
+    #[tokio::test]
+    async fn the_deliverer_is_woken_for_events_only_while_there_are_webhooks() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ingest, writer) = idle_writer(&folder).await;
+        let called_back = Arc::clone(&writer.heralds.called_back);
+        let is_woken = async || {
+            tokio::select! {
+                biased;
+                () = called_back.notified() => true,
+                () = std::future::ready(()) => false,
+            }
+        };
+        let ending = tokio::spawn(writer.run());
+        let submit = async || {
+            let submission = Submission::parse(text_captcha()).unwrap();
+            let (owner, idempotency, daily_limit, pingback) = (TokenId::LOCAL, None, None, None);
+            ingest.submit(Submit { owner, submission, idempotency, daily_limit, pingback }).await.unwrap();
+        };
+        submit().await;
+        assert!(!is_woken().await);
+        let webhook = NewWebhook {
+            owner: TokenId::LOCAL,
+            sees_all: true,
+            url: CallerUrl::parse("https://example.com/").unwrap(),
+            kinds: EventKind::ALL.to_vec(),
+            secret: SigningSecret::random().unwrap(),
+        };
+        let webhook = ingest.add_webhook(webhook).await.unwrap().unwrap();
+        assert!(!is_woken().await, "nothing of the past is told");
+        submit().await;
+        assert!(is_woken().await);
+        ingest.probe().await.unwrap();
+        assert!(!is_woken().await);
+        ingest.replay_all(vec![1]).await.unwrap();
+        assert!(is_woken().await);
+        ingest.delete_webhook(Owned { id: webhook.id, owner: None }).await.unwrap();
+        submit().await;
+        assert!(!is_woken().await);
+        drop(ingest);
+        ending.await.unwrap();
     }
 
     #[tokio::test]

@@ -61,6 +61,9 @@ pub enum DeliveryStatus {
 }
 
 impl DeliveryStatus {
+    /// Every status.
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::Delivered, Self::Dead];
+
     /// The name, as the database reads it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -76,10 +79,7 @@ impl FromStr for DeliveryStatus {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Waiting, Self::Delivered, Self::Dead]
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or(())
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(())
     }
 }
 

@@ -26,6 +26,7 @@ mod solve_times;
 mod submission;
 mod task;
 mod time;
+mod webhook;
 mod wire;
 
 pub use address_rules::{AddressRules, ForbiddenAddress};
@@ -52,4 +53,5 @@ pub use solve_times::{REMEMBERED, SolveTimes};
 pub use submission::{DEFAULT_TTL, Submission};
 pub use task::{Sent, Status, Task, Via};
 pub use time::Timestamp;
+pub use webhook::{Disabled, NewWebhook, Webhook};
 pub use wire::WireError;

@@ -1,6 +1,7 @@
 //! Points in time, as stored and as shown.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -61,6 +62,15 @@ impl Timestamp {
     }
 }
 
+impl FromStr for Timestamp {
+    type Err = jiff::Error;
+
+    /// Reads RFC 3339, with any offset.
+    fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        Ok(Self(text.parse::<jiff::Timestamp>()?.as_microsecond()))
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX);
@@ -82,6 +92,19 @@ mod tests {
     fn it_shows_as_rfc_3339_with_milliseconds() {
         assert_eq!(Timestamp::from_micros(1_700_000_000_123_999).to_string(), "2023-11-14T22:13:20.123Z");
         assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn rfc_3339_is_read_as_it_is_shown_and_with_an_offset() {
+        let time = Timestamp::from_micros(1_700_000_000_123_000);
+        for text in ["2023-11-14T22:13:20.123Z", "2023-11-15T00:13:20.123+02:00"] {
+            assert_eq!(text.parse::<Timestamp>().ok(), Some(time), "{text}");
+        }
+        for text in
+            ["", "yesterday", "2023-11-14", "2023-11-14T22:13:20", "1700000000", "2023-13-14T22:13:20Z"]
+        {
+            assert_eq!(text.parse::<Timestamp>().ok(), None, "{text}");
+        }
     }
 
     #[test]

@@ -61,6 +61,7 @@ macro_rules! delivery_columns {
          created_at, started_at, planned_at, due_at, ended_at"
     };
 }
+pub(super) use delivery_columns;
 
 /// Goes through the receivers, and who has deliveries for each, by the index, and reads only a few rows of each.
 macro_rules! due_sql {
@@ -118,7 +119,7 @@ pub(crate) struct Look {
     pub(crate) held: Vec<Target>,
 }
 
-fn delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
+pub(super) fn delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
     Ok(Delivery {
         id: row.try_get("id")?,
         kind: parsed(row, "type")?,

@@ -4,8 +4,9 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::rows::{corrupt, time_if_any};
+use super::webhook::OVERLAP;
 use super::{StoreError, WriteTx};
-use crate::model::{SigningKeys, SigningSecret, TokenId};
+use crate::model::{SigningKeys, SigningSecret, Timestamp, TokenId};
 
 impl WriteTx<'_> {
     /// The owner's secrets. If there are none yet, `fresh` is theirs from here on.
@@ -20,6 +21,24 @@ impl WriteTx<'_> {
         sqlx::query(NEW).bind(owner.number()).bind(fresh.expose()).execute(self.connection()).await?;
         let row = sqlx::query(SQL).bind(owner.number()).fetch_one(self.connection()).await?;
         Ok(keys(&row)?)
+    }
+
+    /// Gives an owner of tasks another secret. The one before signs too for a day. The secret that they have already
+    /// changes nothing.
+    pub(crate) async fn rotate_signing_keys(
+        &mut self,
+        owner: TokenId,
+        secret: &SigningSecret,
+        now: Timestamp,
+    ) -> Result<SigningKeys, StoreError> {
+        const SQL: &str = "UPDATE signing_secret SET
+                old_secret = IIF(secret = $2, old_secret, secret), old_until = IIF(secret = $2, old_until, $3),
+                secret = $2
+            WHERE owner = $1";
+        let until = now.after(OVERLAP).as_micros();
+        let query = sqlx::query(SQL).bind(owner.number()).bind(secret.expose()).bind(until);
+        query.execute(self.connection()).await?;
+        self.signing_keys(owner, secret).await
     }
 }
 

@@ -82,7 +82,7 @@ async fn what_is_no_captcha_id_is_not_waited_for() {
 
 #[tokio::test]
 async fn the_answer_to_a_task_is_its_owners_and_the_admins() {
-    let app = with_tokens().await;
+    let app = with_tokens(&[]).await;
     let (id, captcha_id) = submitted_by_alice(&app).await;
     let path = format!("/v1/answers/{captcha_id}");
     assert_eq!(call(&app, "alice", Method::GET, &path).await.0, StatusCode::NOT_FOUND, "it is open");
@@ -106,7 +106,7 @@ async fn the_answer_to_a_task_is_its_owners_and_the_admins() {
 
 #[tokio::test]
 async fn what_no_task_waits_for_is_open_to_every_reader() {
-    let app = with_tokens().await;
+    let app = with_tokens(&[]).await;
     assert_eq!(app.pingback(FOREIGN, "Friday").await, StatusCode::OK);
     for token in ["alice", "bob", "reader", "boss"] {
         let (status, answer) = call(&app, token, Method::GET, &format!("/v1/answers/{FOREIGN}")).await;

@@ -134,7 +134,19 @@ async fn values_of_the_wrong_type_or_size_are_refused_each_by_name() {
         ("tag", vec![json!({}), json!(["a"]), json!(""), json!("й".repeat(256))]),
         ("priority", vec![json!(1_000_001), json!(-1_000_001), json!("high"), json!(1e300), json!(0.5)]),
         ("ttl", vec![json!(0), json!(-1), json!(86_401), json!("10m"), json!([60]), json!(u64::MAX)]),
-        ("webhook_url", vec![json!("https://example.com/hook"), json!(1)]),
+        (
+            "webhook_url",
+            vec![
+                json!(1),
+                json!(["https://example.com/"]),
+                json!(""),
+                json!("ftp://example.com/"),
+                json!("http://169.254.169.254/latest"),
+                json!("http://10.0.0.1/"),
+                json!("http://localhost:8080/"),
+                json!(format!("https://example.com/{}", "x".repeat(2048))),
+            ],
+        ),
     ] {
         for value in values {
             let mut body = text_captcha();
@@ -527,7 +539,7 @@ async fn several_bad_fields_are_all_explained() {
           "pointer": "/key"
         },
         {
-          "detail": "is not a field of type text, which takes textcaptcha, language, type, tag, priority, ttl",
+          "detail": "is not a field of type text, which takes textcaptcha, language, type, tag, priority, ttl, webhook_url",
           "pointer": "/langauge"
         }
       ],

@@ -29,3 +29,4 @@ mod shutdown;
 mod submit;
 mod tls;
 mod wait;
+mod webhooks;

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::harness::{TestApp, never_solved, text_captcha};
 
 /// A service with the tokens `alice` and `bob` (submit, read), `reader` and `boss` (admin).
-pub(crate) async fn with_tokens() -> TestApp {
+pub(crate) async fn with_tokens(environment: &[(&str, &str)]) -> TestApp {
     let app = TestApp::spawn().await;
     let mut database = app.connect().await;
     for (name, scopes) in
@@ -21,7 +21,7 @@ pub(crate) async fn with_tokens() -> TestApp {
             .await
             .unwrap();
     }
-    app.restart(never_solved()).await
+    app.restart_with(never_solved(), environment).await
 }
 
 pub(crate) async fn call(app: &TestApp, token: &str, method: Method, path: &str) -> (StatusCode, Value) {
@@ -39,7 +39,7 @@ fn ids(list: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn nobody_sees_waits_for_or_cancels_the_tasks_of_another() {
-    let app = with_tokens().await;
+    let app = with_tokens(&[]).await;
     let (status, task) = call(&app, "alice", Method::POST, "/v1/tasks").await;
     assert_eq!(status, StatusCode::CREATED);
     let id = task["id"].as_str().unwrap();
@@ -58,7 +58,7 @@ async fn nobody_sees_waits_for_or_cancels_the_tasks_of_another() {
 
 #[tokio::test]
 async fn a_token_does_what_its_scopes_say() {
-    let app = with_tokens().await;
+    let app = with_tokens(&[]).await;
     let (status, problem) = call(&app, "reader", Method::POST, "/v1/tasks").await;
     assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")));
     assert_eq!(call(&app, "reader", Method::GET, "/v1/tasks").await.0, StatusCode::OK);
@@ -67,7 +67,7 @@ async fn a_token_does_what_its_scopes_say() {
 
 #[tokio::test]
 async fn an_idempotency_key_means_something_only_to_its_owner() {
-    let app = with_tokens().await;
+    let app = with_tokens(&[]).await;
     let submit = async |token: &str| {
         let request = app.http.post(format!("{}/v1/tasks", app.api)).bearer_auth(token);
         let reply = request.header("idempotency-key", "same").json(&text_captcha()).send().await.unwrap();
@@ -82,7 +82,7 @@ async fn an_idempotency_key_means_something_only_to_its_owner() {
 
 #[tokio::test]
 async fn nobody_reports_on_or_counts_the_tasks_of_another() {
-    let app = with_tokens().await;
+    let app = with_tokens(&[]).await;
     let (_, task) = call(&app, "alice", Method::POST, "/v1/tasks").await;
     let id = task["id"].as_str().unwrap();
     let captcha_id = loop {
