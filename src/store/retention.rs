@@ -1,18 +1,29 @@
 //! Forgetting: answers first, then the records, in batches small enough not to hold up pingbacks.
 
+use std::time::Duration;
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::write::json;
 use super::{StoreError, WriteTx};
 use crate::model::Timestamp;
+
+/// A task has about three events, and they go first.
+const EVENTS_PER_TASK: u32 = 4;
+/// An event is rarely as far as this behind what it tells of.
+const LATE: Duration = Duration::from_secs(60 * 60);
 
 /// What is old enough to go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RetirementPlan {
     /// Answers, images and parked pingbacks from before this time are erased.
     pub(crate) answers_before: Timestamp,
-    /// Tasks that ended before this time are deleted.
+    /// Events from before this time are deleted, and the tasks whose end they tell.
     pub(crate) tasks_before: Timestamp,
     /// Idempotency keys from before this time are deleted.
     pub(crate) keys_before: Timestamp,
-    /// At most this many rows of each kind.
+    /// At most this many rows of each kind, but four times as many events, and the tasks whose end these tell.
     pub(crate) limit: u32,
 }
 
@@ -23,6 +34,10 @@ pub(crate) struct Retired {
     pub(crate) answers: u64,
     /// Tasks that were deleted.
     pub(crate) tasks: u64,
+    /// Events that were deleted.
+    pub(crate) events: u64,
+    /// Deliveries that told of no task, and were deleted.
+    pub(crate) deliveries: u64,
     /// Parked pingbacks that were deleted.
     pub(crate) pingbacks: u64,
     /// Idempotency keys that were deleted.
@@ -35,26 +50,78 @@ impl WriteTx<'_> {
         const FILES: &str = "DELETE FROM task_file WHERE task_id IN (
             SELECT id FROM task WHERE erased = 0 AND answered_at < $1 ORDER BY answered_at LIMIT $2)";
         const ANSWERS: &str =
-            "UPDATE task SET answer = NULL, extra = NULL, params = '[]', callback_url = NULL, erased = 1
+            "UPDATE task SET answer = NULL, extra = NULL, params = '[]', callback_url = NULL,
+                webhook_url = NULL, erased = 1
             WHERE id IN (
             SELECT id FROM task WHERE erased = 0 AND answered_at < $1 ORDER BY answered_at LIMIT $2)";
         // What ends later is erased when it ends.
         const URLS: &str = "UPDATE delivery SET url = NULL WHERE status <> 'waiting' AND task_id IN (
             SELECT id FROM task WHERE erased = 0 AND answered_at < $1 ORDER BY answered_at LIMIT $2)";
-        const TASKS: &str = "DELETE FROM task WHERE id IN (
-            SELECT id FROM task WHERE erased = 1 AND answered_at < $1 ORDER BY answered_at LIMIT $2)";
+        // Of those that tell of a task, which go with it, some may come first.
+        const DELIVERIES: &str = "DELETE FROM delivery WHERE id IN (
+            SELECT id FROM (SELECT id, task_id, created_at FROM delivery ORDER BY id LIMIT $2)
+            WHERE task_id IS NULL AND created_at < $1)";
         const PINGBACKS: &str = "DELETE FROM pingback WHERE id IN (
             SELECT id FROM pingback WHERE received_at < $1 ORDER BY received_at LIMIT $2)";
         const KEYS: &str = "DELETE FROM idempotency WHERE rowid IN (
             SELECT rowid FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
         self.retire_rows(FILES, plan.answers_before, plan.limit).await?;
         self.retire_rows(URLS, plan.answers_before, plan.limit).await?;
+        let answers = self.retire_rows(ANSWERS, plan.answers_before, plan.limit).await?;
+        let many = plan.limit.saturating_mul(EVENTS_PER_TASK);
+        let (events, tasks) = self.retire_events(plan.tasks_before, many).await?;
         Ok(Retired {
-            answers: self.retire_rows(ANSWERS, plan.answers_before, plan.limit).await?,
-            tasks: self.retire_rows(TASKS, plan.tasks_before, plan.limit).await?,
+            answers,
+            tasks: tasks + self.retire_tasks_without_events(plan.tasks_before, plan.limit).await?,
+            events,
+            deliveries: self.retire_rows(DELIVERIES, plan.tasks_before, many).await?,
             pingbacks: self.retire_rows(PINGBACKS, plan.answers_before, plan.limit).await?,
             keys: self.retire_rows(KEYS, plan.keys_before, plan.limit).await?,
         })
+    }
+
+    /// Deletes what the feed begins with and is old, so that it never has a hole, and the tasks whose end that told:
+    /// nothing of theirs is left in the feed then, so no event outlives its task. How many of both.
+    async fn retire_events(&mut self, before: Timestamp, limit: u32) -> Result<(u64, u64), StoreError> {
+        const EVENTS: &str = "DELETE FROM event WHERE id < COALESCE(
+                (SELECT MIN(id) FROM (SELECT id, time FROM event ORDER BY id LIMIT $2) WHERE time >= $1),
+                (SELECT MAX(id) + 1 FROM (SELECT id FROM event ORDER BY id LIMIT $2)))
+            RETURNING IIF(type IN ('task.solved', 'task.failed', 'task.expired', 'task.cancelled'), task_id, NULL)";
+        const TASKS: &str = "DELETE FROM task WHERE id IN (SELECT value FROM json_each($1))";
+        let query = sqlx::query(EVENTS).bind(before.as_micros()).bind(limit);
+        let rows = query.fetch_all(self.connection()).await?;
+        let ended = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Option<i64>>, _>>()?;
+        let done = sqlx::query(TASKS).bind(json(ended.iter().flatten())).execute(self.connection()).await?;
+        Ok((rows.len() as u64, done.rows_affected()))
+    }
+
+    /// Tasks that ended before there were events have none. Who they are is seen by looking through all events, and
+    /// that only where some are so much older than the feed that they may well be.
+    async fn retire_tasks_without_events(
+        &mut self,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        const OLDEST: &str = "SELECT time FROM event ORDER BY id LIMIT 1";
+        const OLD: &str =
+            "SELECT id FROM task WHERE erased = 1 AND answered_at < $1 ORDER BY answered_at LIMIT $2";
+        const TOLD: &str =
+            "SELECT DISTINCT task_id FROM event WHERE task_id IN (SELECT value FROM json_each($1))";
+        const TASKS: &str = "DELETE FROM task WHERE id IN (SELECT value FROM json_each($1))";
+        let oldest = sqlx::query(OLDEST).fetch_optional(self.connection()).await?;
+        let oldest = oldest.map(|row| row.try_get(0)).transpose()?.map(Timestamp::from_micros);
+        let before = oldest.map_or(before, |oldest| before.min(oldest.before(LATE)));
+        let numbers =
+            |rows: Vec<SqliteRow>| rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>();
+        let query = sqlx::query(OLD).bind(before.as_micros()).bind(limit);
+        let mut old = numbers(query.fetch_all(self.connection()).await?)?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        let told = numbers(sqlx::query(TOLD).bind(json(old.iter())).fetch_all(self.connection()).await?)?;
+        old.retain(|id| !told.contains(id));
+        let done = sqlx::query(TASKS).bind(json(old.iter())).execute(self.connection()).await?;
+        Ok(done.rows_affected())
     }
 
     async fn retire_rows(

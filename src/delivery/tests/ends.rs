@@ -185,6 +185,6 @@ async fn a_delivery_goes_with_its_task() {
     service.ingest.retire(everything_is_old(true, false)).await.unwrap();
     assert_eq!(service.store.deliveries().await.len(), 1);
     let retired = service.ingest.retire(everything_is_old(true, true)).await.unwrap();
-    assert_eq!(retired, Retired { tasks: 1, ..Retired::default() });
+    assert_eq!(retired, Retired { tasks: 1, events: 3, ..Retired::default() });
     assert_eq!(service.store.deliveries().await, []);
 }
