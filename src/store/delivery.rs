@@ -210,13 +210,13 @@ impl Store {
 }
 
 impl WriteTx<'_> {
-    /// Stores what became of a delivery. Ended, it keeps its URL only for as long as its task keeps its answer.
+    /// Stores what became of a delivery, unless it was begun anew in the meantime. Ended, it keeps its URL only for as long as its task keeps its answer.
     pub(crate) async fn store_delivery(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE delivery SET status = $2, attempts = $3, last_status = $4, last_error = $5,
                 planned_at = $6, due_at = $7, ended_at = $8,
                 url = CASE WHEN $8 IS NOT NULL AND (SELECT erased FROM task WHERE id = task_id) = 1
                            THEN NULL ELSE url END
-            WHERE id = $1";
+            WHERE id = $1 AND started_at = $9";
         sqlx::query(SQL)
             .bind(delivery.id)
             .bind(delivery.status.as_str())
@@ -226,6 +226,7 @@ impl WriteTx<'_> {
             .bind(delivery.planned_at.as_micros())
             .bind(delivery.due_at.as_micros())
             .bind(delivery.ended_at.map(Timestamp::as_micros))
+            .bind(delivery.started_at.as_micros())
             .execute(self.connection())
             .await?;
         Ok(())

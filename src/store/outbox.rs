@@ -232,3 +232,51 @@ impl WriteTx<'_> {
         Ok(query.execute(self.connection()).await?.rows_affected())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(2_000_000);
+
+    async fn store(folder: &tempfile::TempDir) -> Store {
+        let store = Store::open(&folder.path().join("test.db"), NOW).await.unwrap();
+        store
+            .execute(
+                "INSERT INTO delivery (id, type, owner, url, receiver, created_at, started_at, planned_at, due_at)
+                 VALUES (1, 'task.failed', 0, 'http://example.com/', 'example.com:80', 1, 1, 1, 1)",
+            )
+            .await;
+        store
+    }
+
+    #[tokio::test]
+    async fn an_attempt_from_before_a_replay_does_not_end_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let mut under_way = store.delivery(1, None).await.unwrap().unwrap();
+        let mut writing = store.writing().await;
+        let mut tx = writing.begin().await.unwrap();
+        tx.replay_delivery(1, None, NOW).await.unwrap();
+        (under_way.status, under_way.attempts) = (DeliveryStatus::Dead, 11);
+        tx.store_delivery(&under_way).await.unwrap();
+        tx.commit().await.unwrap();
+        let after = store.delivery(1, None).await.unwrap().unwrap();
+        assert_eq!((after.status, after.attempts), (DeliveryStatus::Waiting, 0));
+        assert_eq!((after.started_at, after.due_at), (NOW, NOW));
+    }
+
+    #[tokio::test]
+    async fn deliveries_of_a_task_are_found_by_the_index() {
+        const OF_TASK: &str = concat!(
+            "EXPLAIN QUERY PLAN ",
+            filtered!(delivery_columns!(), "task_id = $7", "ORDER BY id DESC")
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let filter = DeliveryFilter { task: TaskId::new(1), ..DeliveryFilter::default() };
+        let rows = filter.bind(OF_TASK, 0, 9).bind(1).fetch_all(&store.reader).await.unwrap();
+        let steps: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        assert!(steps[0].contains("INDEX delivery_by_task (task_id=?"), "{steps:#?}");
+    }
+}
