@@ -267,6 +267,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_many_only_those_that_have_ended_begin_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let mut writing = store.writing().await;
+        let mut tx = writing.begin().await.unwrap();
+        assert_eq!(tx.replay_deliveries(&[1, 2], NOW).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
     async fn deliveries_of_a_task_are_found_by_the_index() {
         const OF_TASK: &str = concat!(
             "EXPLAIN QUERY PLAN ",

@@ -446,6 +446,35 @@ async fn what_waits_for_a_webhook_ends_with_it() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_sent_any_more_says_why() {
+    let app = TestApp::with(never_solved(), LOOPBACK).await;
+    app.subscribed(json!({"url": "http://127.0.0.1:9/", "types": "pingback.unmatched,task.created"})).await;
+    app.submit().await;
+    app.pingback("123456", "nobody's").await;
+    let (created, unmatched) = ("type=task.created", "type=pingback.unmatched");
+    let replay = async |query: &str| {
+        let id = app.deliveries(query).await[0]["id"].as_str().unwrap().to_owned();
+        let (status, body) = app.poke(&format!("/v1/webhooks/deliveries/{id}/replay")).await;
+        (status, body["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    for query in [created, unmatched] {
+        assert_eq!(replay(query).await.0, StatusCode::ACCEPTED, "{query}");
+    }
+    for (sql, query, reason) in [
+        ("DELETE FROM pingback", unmatched, "the pingback was erased"),
+        ("UPDATE webhook SET disabled_at = 1", created, "the webhook is disabled: enable it first"),
+        ("UPDATE webhook SET disabled_at = NULL", created, ""),
+        ("DELETE FROM event", created, "the event was deleted"),
+    ] {
+        app.connect_and(sql).await;
+        let (status, detail) = replay(query).await;
+        let expected = if reason.is_empty() { StatusCode::ACCEPTED } else { StatusCode::CONFLICT };
+        assert_eq!(status, expected, "{sql}");
+        assert!(detail.ends_with(reason), "{sql}: {detail}");
+    }
+}
+
+#[tokio::test]
 async fn deliveries_are_listed_newest_first_by_pages_and_filters() {
     let app = TestApp::spawn().await;
     app.connect_and(SOME).await;
