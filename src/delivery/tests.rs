@@ -1,5 +1,7 @@
 mod ends;
 mod heard;
+mod held;
+mod promise;
 mod reach;
 mod receiver;
 mod service;

@@ -1,0 +1,172 @@
+//! Receivers that do not answer, and what waits for them.
+
+use std::collections::BTreeMap;
+
+use super::receiver::{Act, OK, Receiver};
+use super::service::{Service, Setup, delivered};
+use super::*;
+
+const OOPS: Act = Act::Reply("500 Oops\r\n");
+const HOUR: Duration = Duration::from_secs(3600);
+/// What is said of messages that were held back for too long.
+const NO_ANSWER: &str = "the receiver did not answer for 24 h";
+
+/// A target that fails is held for so long.
+fn held_for(first: Duration) -> Setup {
+    let setup = Setup::default();
+    Setup { rhythm: Rhythm { pauses: Pauses { first, longest: first }, ..setup.rhythm }, ..setup }
+}
+
+/// How many deliveries were tried so often.
+fn by_attempts(all: &[Delivery]) -> BTreeMap<u32, usize> {
+    all.iter().fold(BTreeMap::new(), |mut counts, one| {
+        *counts.entry(one.attempts).or_default() += 1;
+        counts
+    })
+}
+
+#[tokio::test]
+async fn what_is_held_back_waits_without_losing_attempts_and_holds_up_nobody() {
+    let (down, up) = (Receiver::start(&[OOPS]).await, Receiver::start(&[OK]).await);
+    let mut service = Service::open().await;
+    // More than a look finds, and due before the other.
+    for _ in 0..2 * LOOK {
+        service.solved_with(Some(&down.url()), "Friday").await;
+    }
+    service.store.execute("UPDATE delivery SET due_at = due_at - 10000000").await;
+    service.deliver(held_for(HOUR));
+    service.until(|all| all.iter().map(|one| one.attempts).sum::<u32>() >= 5).await;
+    service.solved_with(Some(&up.url()), "Friday").await;
+    let all = service.until(|all| all.last().unwrap().status == DeliveryStatus::Delivered).await;
+    service.stop_delivering().await;
+    // The fifth failure may find a few others under way.
+    let sent = down.seen().len();
+    assert!((5..5 + MAX_PER_RECEIVER as usize).contains(&sent), "{sent}");
+    let untried = by_attempts(&all)[&0];
+    assert!(untried >= 2 * LOOK as usize - sent, "{untried} of {}", all.len());
+    assert!(all.iter().rev().skip(1).all(|one| one.status == DeliveryStatus::Waiting));
+}
+
+#[tokio::test]
+async fn what_was_held_back_is_delivered_when_the_receiver_answers_again() {
+    let acts: Vec<Act> = (0..12).map(|_| OOPS).chain([OK]).collect();
+    let receiver = Receiver::start(&acts).await;
+    let mut service = Service::open().await;
+    for _ in 0..2 * LOOK {
+        service.solved_with(Some(&receiver.url()), "Friday").await;
+    }
+    service.deliver(held_for(Duration::from_millis(1)));
+    service.until(delivered).await;
+    assert_eq!(receiver.seen().len(), 2 * LOOK as usize + 12);
+}
+
+#[tokio::test]
+async fn while_it_is_tried_whether_a_receiver_answers_nothing_else_is_sent_to_it() {
+    let acts: Vec<Act> = (0..5).map(|_| OOPS).chain([Act::ReplyWhenAllowed("200 OK\r\n")]).collect();
+    let receiver = Receiver::start(&acts).await;
+    let mut service = Service::open().await;
+    service.deliver(held_for(Duration::from_millis(1)));
+    // One after the other, so that none is under way when the pause begins.
+    service.solved_with(Some(&receiver.url()), "Friday").await;
+    receiver.until_seen(6).await;
+    for _ in 0..10 {
+        service.solved_with(Some(&receiver.url()), "Friday").await;
+    }
+    let other = Receiver::start(&[OK]).await;
+    service.solved_with(Some(&other.url()), "Friday").await;
+    service.until(|all| all.last().unwrap().status == DeliveryStatus::Delivered).await;
+    assert_eq!(receiver.seen().len(), 6);
+    receiver.allow(100);
+    service.until(delivered).await;
+}
+
+#[tokio::test]
+async fn owners_of_one_receiver_are_held_apart() {
+    let receiver = Receiver::start(&[OOPS, OOPS, OOPS, OOPS, OOPS, OK]).await;
+    let mut service = Service::open().await;
+    service.deliver(held_for(HOUR));
+    service.solved_with(Some(&receiver.url()), "Friday").await;
+    receiver.until_seen(5).await;
+    service.until(|all| all[0].attempts == 5).await;
+    service.solved(&receiver.url(), "Friday").await;
+    service.store.execute("UPDATE delivery SET owner = 7 WHERE id = 2").await;
+    service.called_back.notify_one();
+    let all = service.until(|all| all[1].status == DeliveryStatus::Delivered).await;
+    assert_eq!((all[0].status, all[0].attempts), (DeliveryStatus::Waiting, 5));
+}
+
+#[tokio::test]
+async fn a_pause_that_a_receiver_asks_for_concerns_all_that_is_for_it() {
+    let receiver = Receiver::start(&[Act::Reply("429 Slow\r\nRetry-After: 3600\r\n"), OK]).await;
+    let other = Receiver::start(&[OK]).await;
+    let mut service = Service::open().await;
+    service.deliver(Setup::default());
+    service.solved_with(Some(&receiver.url()), "Friday").await;
+    service.until(|all| all[0].attempts == 1).await;
+    service.solved_with(Some(&receiver.url()), "Friday").await;
+    service.solved_with(Some(&other.url()), "Friday").await;
+    let all = service.until(|all| all.len() == 3 && all[2].status == DeliveryStatus::Delivered).await;
+    assert_eq!((all[1].status, all[1].attempts, receiver.seen().len()), (DeliveryStatus::Waiting, 0, 1));
+}
+
+/// As if they had waited for more than a day.
+const OLD: &str =
+    "UPDATE delivery SET created_at = created_at - 86401000000, started_at = started_at - 86401000000,
+    planned_at = planned_at - 86401000000, due_at = due_at - 86401000000";
+
+#[tokio::test]
+async fn what_was_held_back_for_a_day_is_given_up_on_when_the_receiver_fails_again() {
+    let receiver = Receiver::start(&[OOPS]).await;
+    let mut service = Service::open().await;
+    for _ in 0..20 {
+        service.solved_with(Some(&receiver.url()), "Friday").await;
+    }
+    service
+        .store
+        .execute(
+            "INSERT INTO delivery (type, task_id, event_id, owner, url, receiver, created_at, started_at, planned_at, due_at)
+            SELECT delivery.type, task_id, event_id, owner, url, receiver, created_at, started_at, planned_at, due_at
+            FROM delivery, json_each('[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29]')",
+        )
+        .await;
+    service.store.execute(OLD).await;
+    let young = service.solved_with(Some(&receiver.url()), "Friday").await;
+    service.deliver(held_for(HOUR));
+    let all = service
+        .until(|all| all.iter().all(|one| one.task == Some(young) || one.status == DeliveryStatus::Dead))
+        .await;
+    assert_eq!(all.len(), 601);
+    let untried = all.iter().filter(|one| one.attempts == 0 && one.task != Some(young));
+    let said: Vec<_> = untried.map(|one| one.last_error.as_deref()).collect();
+    assert!(said.len() > 500 && said.iter().all(|said| *said == Some(NO_ANSWER)), "{said:?}");
+    let last = all.last().unwrap();
+    assert_eq!((last.task, last.status, last.attempts), (Some(young), DeliveryStatus::Waiting, 0));
+    assert!(receiver.seen().len() < 10);
+}
+
+#[tokio::test]
+async fn what_is_old_because_we_were_away_is_delivered() {
+    let receiver = Receiver::start(&[OOPS, OOPS, OOPS, OOPS, OK]).await;
+    let service = Service::open().await;
+    for _ in 0..20 {
+        service.solved_with(Some(&receiver.url()), "Friday").await;
+    }
+    service.store.execute(OLD).await;
+    let mut service = service.restart().await;
+    service.deliver(held_for(HOUR));
+    service.until(delivered).await;
+}
+
+#[tokio::test]
+async fn what_is_tried_again_later_is_not_given_up_on_before_that() {
+    let receiver = Receiver::start(&[OOPS]).await;
+    let mut service = Service::open().await;
+    for _ in 0..10 {
+        service.solved_with(Some(&receiver.url()), "Friday").await;
+    }
+    service.store.execute(OLD).await;
+    service.store.execute("UPDATE delivery SET due_at = 4000000000000000 WHERE id = 10").await;
+    service.deliver(held_for(HOUR));
+    let all = service.until(|all| all[..9].iter().all(|one| one.status == DeliveryStatus::Dead)).await;
+    assert_eq!(all[9].status, DeliveryStatus::Waiting);
+}
