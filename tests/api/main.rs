@@ -10,6 +10,7 @@ mod cli;
 mod cli_client;
 mod compat;
 mod crash;
+mod delivery;
 mod dispatch;
 mod events;
 mod faults;

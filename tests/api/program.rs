@@ -99,6 +99,14 @@ impl Server {
         urls.next().expect("it is named in the log").trim_end_matches('/').to_owned()
     }
 
+    /// How much memory it has taken up at most, in bytes.
+    pub(crate) fn most_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1024
+    }
+
     /// Ends it at once, as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
