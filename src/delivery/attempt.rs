@@ -47,7 +47,7 @@ impl Work {
         };
         let target = Target::of(&delivery);
         delivery.attempted(&attempt, &self.rhythm.retries, random(), Timestamp::now());
-        let is_held = self.breaker().note(&target, delivery.id, &attempt, Instant::now());
+        let failed_again = self.breaker().note(&target, delivery.id, &attempt, Instant::now());
         report(&delivery);
         match attempt {
             Attempt::Replied { status: 410, .. } if delivery.webhook.is_some() => {
@@ -55,7 +55,7 @@ impl Work {
             }
             _ => self.store_tried(&delivery).await,
         }
-        if is_held {
+        if failed_again {
             self.give_up_old(&target).await;
         }
         Ended { id: delivery.id, owner: delivery.owner, receiver: delivery.receiver }
@@ -102,8 +102,8 @@ impl Work {
         );
     }
 
-    /// Gives up on what has been held back for too long. Only after an attempt that failed: the receiver is away now,
-    /// however long we were.
+    /// Gives up on what has been held back for too long. Only when the receiver was held and failed again: what is old
+    /// because pingbox was away is tried first.
     async fn give_up_old(&self, target: &Target) {
         let receiver = &target.receiver;
         let mut given_up = 0;

@@ -224,7 +224,7 @@ pub(crate) struct Heralds {
     pub(crate) committed: Arc<Notify>,
     /// Told when there may be something new to send.
     pub(crate) queued: Arc<Notify>,
-    /// Told when a caller's receiver is to be told something.
+    /// Told of every commit: there may be something to tell a caller's receiver.
     pub(crate) called_back: Arc<Notify>,
     /// Told how long captchas took.
     pub(crate) solve_times: SharedSolveTimes,

@@ -239,7 +239,8 @@ impl WriteTx<'_> {
         why: &str,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        const SQL: &str = "UPDATE delivery SET status = 'dead', last_error = $2, ended_at = $3
+        const SQL: &str = "UPDATE delivery SET status = 'dead', last_error = $2, ended_at = $3,
+                url = CASE WHEN (SELECT erased FROM task WHERE id = task_id) = 1 THEN NULL ELSE url END
             WHERE id IN (SELECT value FROM json_each($1)) AND status = 'waiting'";
         let query = sqlx::query(SQL).bind(json(ids.iter())).bind(why).bind(now.as_micros());
         Ok(query.execute(self.connection()).await?.rows_affected())
