@@ -14,8 +14,8 @@ use super::super::*;
 use super::receiver::Receiver;
 use crate::ingest::{Claim, Heralds, Received, Submit, Submitted, writer};
 use crate::model::{
-    AddressRules, CallerUrl, CaptchaId, Delivery, DeliveryStatus, FieldValue, Fields, Outcome, Pingback,
-    Sent, SigningSecret, Submission, TaskId, TokenId,
+    AddressRules, CallerUrl, CaptchaId, Delivery, DeliveryStatus, FieldValue, Fields, NewWebhook, Outcome,
+    Pingback, Sent, SigningSecret, Submission, TaskId, TokenId,
 };
 use crate::provider::OwnListeners;
 use crate::store::{AccountId, RetirementPlan};
@@ -241,15 +241,14 @@ impl Service {
 
     /// Has this URL told of events of these kinds, of everybody's tasks; the webhook.
     pub(super) async fn subscribe(&self, url: &str, kinds: &str) -> i64 {
-        let (secret, receiver) =
-            (SigningSecret::random().unwrap(), CallerUrl::parse(url).unwrap().receiver());
-        let sql = format!(
-            "INSERT INTO webhook (owner, sees_all, url, receiver, types, secret, created_at)
-            VALUES (0, 1, '{url}', '{receiver}', ',{kinds},', '{}', 1)",
-            secret.expose()
-        );
-        self.store.execute(Box::leak(sql.into_boxed_str())).await;
-        self.store.number("SELECT MAX(id) FROM webhook").await
+        let new = NewWebhook {
+            owner: TokenId::LOCAL,
+            sees_all: true,
+            url: CallerUrl::parse(url).unwrap(),
+            kinds: kinds.split(',').map(|kind| kind.parse().unwrap()).collect(),
+            secret: SigningSecret::random().unwrap(),
+        };
+        self.ingest.add_webhook(new).await.unwrap().expect("there is room").id
     }
 }
 
