@@ -2,6 +2,7 @@
 
 mod stream;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,6 +173,6 @@ fn page(events: &[Arc<Item>], reader: &Reader) -> Response {
         body.push_str(&item.json);
     }
     // A cursor is made of letters and digits.
-    body.push_str(&format!(r#"],"cursor":"{}"}}"#, reader.cursor()));
+    write!(body, r#"],"cursor":"{}"}}"#, reader.cursor()).expect("writing to a String never fails");
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -49,8 +49,7 @@ impl SigningSecret {
         if !(SHORTEST..=LONGEST).contains(&key.len()) {
             return Err(InvalidSecret);
         }
-        let mac = Hmac::new_from_slice(&key).map_err(|_| InvalidSecret)?;
-        Ok(Self { text: Secret::new(format!("{PREFIX}{encoded}")), key: Key(mac) })
+        Ok(Self::of_key(&key, encoded))
     }
 
     /// A new secret, made at random.
@@ -60,7 +59,12 @@ impl SigningSecret {
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut key = [0; RANDOM_BYTES];
         getrandom::fill(&mut key)?;
-        Ok(Self::parse(&BASE64.encode(key)).expect("so many bytes are a key"))
+        Ok(Self::of_key(&key, &BASE64.encode(key)))
+    }
+
+    fn of_key(key: &[u8], encoded: &str) -> Self {
+        let mac = Hmac::new_from_slice(key).expect("a key may have any length");
+        Self { text: Secret::new(format!("{PREFIX}{encoded}")), key: Key(mac) }
     }
 
     /// The text itself, for the one place that shows or stores it.

@@ -21,6 +21,7 @@ const LAST_QUESTION: Duration = Duration::from_secs(60);
 
 /// One request to solve a captcha, owned by pingbox.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Task {
     /// Its number.
     pub id: TaskId,

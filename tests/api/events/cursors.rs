@@ -36,9 +36,9 @@ async fn a_cursor_behind_which_events_are_gone_is_410_and_names_the_earliest() {
     assert_eq!(stream.response.status(), StatusCode::GONE);
     // A browser that brings it back by itself would give up at that; it is told in the stream.
     let mut stream = Sse::open(&app, "", Some(id(0))).await;
-    let reset = stream.event().await.unwrap();
-    assert_eq!((reset.event.as_str(), reset.id.as_deref()), ("reset", Some(id(1))));
-    assert_eq!(reset.data.parse::<Value>().unwrap()["earliest_cursor"], id(1));
+    let told_so = stream.event().await.unwrap();
+    assert_eq!((told_so.event.as_str(), told_so.id.as_deref()), ("reset", Some(id(1))));
+    assert_eq!(told_so.data.parse::<Value>().unwrap()["earliest_cursor"], id(1));
     assert_eq!(stream.event().await.unwrap().id.as_deref(), Some(id(2)));
 }
 
