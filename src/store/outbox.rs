@@ -76,6 +76,12 @@ macro_rules! filtered {
     };
 }
 
+macro_rules! page_of_task {
+    () => {
+        filtered!(delivery_columns!(), "task_id = $7", "ORDER BY id DESC")
+    };
+}
+
 /// Why a delivery cannot be sent any more; NULL if it can.
 macro_rules! obstacle {
     () => {
@@ -121,7 +127,7 @@ impl Store {
         before: Option<i64>,
         limit: u32,
     ) -> Result<DeliveryPage, StoreError> {
-        const OF_TASK: &str = filtered!(delivery_columns!(), "task_id = $7", "ORDER BY id DESC");
+        const OF_TASK: &str = page_of_task!();
         const ALL: &str = filtered!(delivery_columns!(), "$7 IS NULL", "ORDER BY id DESC");
         let before = match before {
             Some(id) => id,
@@ -277,10 +283,7 @@ mod tests {
 
     #[tokio::test]
     async fn deliveries_of_a_task_are_found_by_the_index() {
-        const OF_TASK: &str = concat!(
-            "EXPLAIN QUERY PLAN ",
-            filtered!(delivery_columns!(), "task_id = $7", "ORDER BY id DESC")
-        );
+        const OF_TASK: &str = concat!("EXPLAIN QUERY PLAN ", page_of_task!());
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;
         let filter = DeliveryFilter { task: TaskId::new(1), ..DeliveryFilter::default() };

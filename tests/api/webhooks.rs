@@ -231,9 +231,9 @@ async fn nobody_sees_or_changes_the_webhooks_and_deliveries_of_another() {
     assert_eq!((status, webhook["types"].as_array().unwrap().len()), (StatusCode::CREATED, 7));
     // The owner's number is that of the first token.
     app.connect_and(
-        "INSERT INTO delivery (id, type, event_id, webhook_id, owner, receiver, status, created_at, started_at,
-                               planned_at, due_at)
-         VALUES (1, 'task.failed', 1, 1, (SELECT owner FROM webhook), 'example.com:443', 'dead', 1, 1, 1, 1)",
+        "INSERT INTO delivery (id, type, owner, url, receiver, status, created_at, started_at, planned_at, due_at)
+         VALUES (1, 'task.failed', (SELECT owner FROM webhook), 'http://127.0.0.1:9/', '127.0.0.1:9', 'dead',
+                 1, 1, 1, 1)",
     )
     .await;
     for (method, path) in [
@@ -258,10 +258,12 @@ async fn nobody_sees_or_changes_the_webhooks_and_deliveries_of_another() {
             assert_eq!(list[noun].as_array().unwrap().len(), count, "{token} {path}");
         }
     }
-    let all_dead = Some(json!({"status": "dead"}));
-    let path = "/v1/webhooks/deliveries/replay";
-    let (status, replayed) = call(&app, "bob", Method::POST, path, all_dead).await;
-    assert_eq!((status, replayed), (StatusCode::ACCEPTED, json!({"replayed": 0})));
+    for (token, count) in [("bob", 0), ("alice", 1)] {
+        let all_dead = Some(json!({"status": "dead"}));
+        let path = "/v1/webhooks/deliveries/replay";
+        let (status, replayed) = call(&app, token, Method::POST, path, all_dead).await;
+        assert_eq!((status, replayed), (StatusCode::ACCEPTED, json!({"replayed": count})), "{token}");
+    }
     assert_eq!(call(&app, "reader", Method::POST, "/v1/webhooks", Some(new)).await.0, StatusCode::FORBIDDEN);
     assert_eq!(call(&app, "reader", Method::GET, "/v1/webhooks/secret", None).await.0, StatusCode::FORBIDDEN);
     assert_eq!(call(&app, "boss", Method::DELETE, "/v1/webhooks/1", None).await.0, StatusCode::NO_CONTENT);
