@@ -116,8 +116,8 @@ async fn list(
     let before = query.parsed("cursor", "a cursor that an earlier page gave").map(|RowId(id)| id);
     query.finish("status, webhook_id, task_id, type, since, until, limit and cursor")?;
     let page = app.store.list_deliveries(&filter, before, limit).await?;
-    let feed = app.store.feed_id().await?;
-    let bodies = page.deliveries.iter().map(|delivery| DeliveryBody::new(delivery, &feed));
+    let feed = app.feed.id();
+    let bodies = page.deliveries.iter().map(|delivery| DeliveryBody::new(delivery, feed));
     let cursor = page.next.map(|id| id.to_string());
     Ok(reply(json!({ "deliveries": bodies.collect::<Vec<_>>(), "cursor": cursor })))
 }
@@ -132,8 +132,8 @@ async fn show(
     query.finish("no parameters")?;
     let delivery = app.store.delivery(id, caller.sees()).await?.ok_or(ApiError::DeliveryNotFound)?;
     let message = app.message_of(&delivery).await?;
-    let feed = app.store.feed_id().await?;
-    Ok(reply(WholeBody { delivery: DeliveryBody::new(&delivery, &feed), message }))
+    let feed = app.feed.id();
+    Ok(reply(WholeBody { delivery: DeliveryBody::new(&delivery, feed), message }))
 }
 
 /// `POST /v1/webhooks/deliveries/{id}/replay`: 202 with the delivery, which is sent again, also if it was delivered;
@@ -147,8 +147,8 @@ async fn replay(
     query.finish("no parameters")?;
     match app.ingest.replay(Owned { id, owner: caller.sees() }).await? {
         Replayed::Done(delivery) => {
-            let feed = app.store.feed_id().await?;
-            Ok((StatusCode::ACCEPTED, reply(DeliveryBody::new(&delivery, &feed))))
+            let feed = app.feed.id();
+            Ok((StatusCode::ACCEPTED, reply(DeliveryBody::new(&delivery, feed))))
         }
         Replayed::Refused(reason) => Err(ApiError::NoReplay(reason)),
         Replayed::NotFound => Err(ApiError::DeliveryNotFound),
