@@ -1,6 +1,6 @@
 //! Receivers that do not answer, and what waits for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::receiver::{Act, OK, Receiver};
 use super::service::{Service, Setup, delivered};
@@ -78,6 +78,39 @@ async fn while_it_is_tried_whether_a_receiver_answers_nothing_else_is_sent_to_it
     assert_eq!(receiver.seen().len(), 6);
     receiver.allow(100);
     service.until(delivered).await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_pause_is_noticed_though_nobody_says_so() {
+    let receiver = Receiver::start(&[OOPS, OOPS, OOPS, OOPS, OOPS, OK]).await;
+    let mut service = Service::open().await;
+    service.deliver(held_for(Duration::from_millis(300)));
+    service.solved_with(Some(&receiver.url()), "Friday").await;
+    service.until(delivered).await;
+}
+
+#[tokio::test]
+async fn many_receivers_that_are_held_do_not_hide_the_others() {
+    let down = Receiver::start(&[Act::Reply("503 Busy\r\nRetry-After: 3600\r\n")]).await;
+    let up = Receiver::start(&[OK]).await;
+    let mut service = Service::open().await;
+    // More of them than one look finds.
+    let receivers = 2 * LOOK / MAX_PER_RECEIVER;
+    for number in 0..receivers * (MAX_PER_RECEIVER + 4) {
+        let url = format!("http://r{}.test:{}/", number % receivers, down.address.port());
+        service.solved_with(Some(&url), "Friday").await;
+    }
+    service.store.execute("UPDATE delivery SET due_at = due_at - 10000000").await;
+    service.deliver(Setup::default().named(&[&[down.ip()]]));
+    service.until(|all| receivers_tried(all) == receivers as usize).await;
+    service.solved_with(Some(&up.url()), "Friday").await;
+    service.until(|all| all.last().unwrap().status == DeliveryStatus::Delivered).await;
+}
+
+/// How many receivers were tried.
+fn receivers_tried(all: &[Delivery]) -> usize {
+    let tried = all.iter().filter(|one| one.attempts > 0).map(|one| &one.receiver);
+    tried.collect::<BTreeSet<_>>().len()
 }
 
 #[tokio::test]
