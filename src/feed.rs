@@ -73,8 +73,10 @@ impl Feed {
     /// A reader of what is behind the event with this number.
     pub(crate) fn read_after(self: &Arc<Self>, number: i64, filter: EventFilter) -> Reader {
         let reader = Reader::new(Arc::clone(self), self.end.subscribe(), number, filter);
-        // The first one has the tail begin.
-        self.committed.notify_one();
+        if self.lock().end().is_none() {
+            // The first one has the tail begin.
+            self.committed.notify_one();
+        }
         reader
     }
 
@@ -104,18 +106,27 @@ impl Feed {
         }
         let end = self.lock().end();
         let Some(end) = end else {
-            let latest = self.store.feed_ends().await?.latest;
-            self.lock().begin(latest);
-            self.end.send_replace(latest);
+            self.begin(self.store.feed_ends().await?.latest);
             return Ok(false);
         };
         let page = self.store.events(end, &EventFilter::ALL, PAGE).await?;
-        let items = page.events.iter().map(|event| Arc::new(Item::new(event, &self.id)));
-        self.lock().extend(items, page.through);
+        if end < page.ends.earliest {
+            // Retention has overtaken us. Who reads from here on learns that from the store.
+            self.begin(page.ends.latest);
+            return Ok(false);
+        }
+        let items: Vec<_> = page.events.iter().map(|event| Arc::new(Item::new(event, &self.id))).collect();
+        self.lock().extend(items.into_iter(), page.through);
         if page.through > end {
             self.end.send_replace(page.through);
         }
         Ok(page.through < page.ends.latest)
+    }
+
+    /// Has the tail begin behind the event with this number.
+    fn begin(&self, number: i64) {
+        self.lock().begin(number);
+        self.end.send_replace(number);
     }
 
     fn lock(&self) -> MutexGuard<'_, Tail> {
@@ -148,7 +159,7 @@ mod tests {
         let writer = std::thread::spawn(move || {
             for number in 1..=ROUNDS {
                 while seen.load(Ordering::Acquire) < number - 1 {
-                    std::hint::spin_loop();
+                    std::thread::yield_now();
                 }
                 let item = Item { number, kind: EventKind::Created, owner: None, json: "{}".into() };
                 written.lock().extend(std::iter::once(Arc::new(item)), number);

@@ -161,22 +161,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_ended_before_there_were_events_goes_when_it_is_old() {
-        let service = Service::open().await;
-        service.ended().await;
-        let young = service.ended().await;
-        service.store.execute("DELETE FROM event WHERE task_id = 1").await;
-        service.store.execute("UPDATE task SET answered_at = 1 WHERE id = 1").await;
-        service.forget().await;
-        assert_eq!(service.store.number("SELECT MIN(id) FROM task").await, young.number());
-        // With no event left at all, too.
-        service.store.execute("DELETE FROM event").await;
-        service.store.execute("UPDATE task SET answered_at = 1").await;
-        service.forget().await;
-        assert_eq!(service.store.number("SELECT COUNT(*) FROM task").await, 0);
-    }
-
-    #[tokio::test]
     async fn a_delivery_of_no_task_goes_when_it_is_old() {
         let service = Service::open().await;
         let webhook = NewWebhook {

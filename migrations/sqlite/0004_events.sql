@@ -17,6 +17,12 @@ CREATE TABLE event (
     submitted_at INTEGER
 ) STRICT;
 
+-- The feed begins with the ends of the tasks that there are, so that every task that has ended has an event, and goes
+-- with it.
+INSERT INTO event (type, time, owner, task_id, captcha_id, attempts, submitted_at)
+SELECT 'task.' || status, answered_at, owner, id, captcha_id, attempts, submitted_at
+FROM task WHERE answered_at IS NOT NULL ORDER BY answered_at, id;
+
 -- Where callers are told of events.
 CREATE TABLE webhook (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -56,7 +62,7 @@ CREATE TABLE message (
     webhook_id  INTEGER,                    -- whose URL it goes to; NULL: to one of the task
     owner       INTEGER NOT NULL,           -- of the task or the webhook: token.id; 0 is local
     url         TEXT,                       -- of the task; NULL once erased
-    receiver    TEXT    NOT NULL,           -- host:port
+    receiver    TEXT    NOT NULL,           -- host:port, and of a webhook '#' and its id: who may fail by itself
     status      TEXT    NOT NULL DEFAULT 'waiting', -- waiting, delivered, dead
     attempts    INTEGER NOT NULL DEFAULT 0,
     last_status INTEGER,                    -- of HTTP, from the last attempt that got one
@@ -137,7 +143,8 @@ WHEN EXISTS (SELECT 1 FROM webhook)
 BEGIN
     INSERT INTO delivery (type, task_id, event_id, webhook_id, owner, receiver, created_at, started_at, planned_at,
                           due_at)
-    SELECT NEW.type, NEW.task_id, NEW.id, webhook.id, webhook.owner, receiver, NEW.time, NEW.time, NEW.time, NEW.time
+    SELECT NEW.type, NEW.task_id, NEW.id, webhook.id, webhook.owner, receiver || '#' || webhook.id, NEW.time, NEW.time,
+           NEW.time, NEW.time
     FROM webhook
     WHERE disabled_at IS NULL AND (sees_all = 1 OR owner = NEW.owner) AND instr(types, ',' || NEW.type || ',') > 0
     ORDER BY webhook.id;
@@ -150,4 +157,11 @@ CREATE INDEX pingback_unmatched ON pingback (id) WHERE task_id IS NULL;
 CREATE TRIGGER task_deleted BEFORE DELETE ON task
 BEGIN
     DELETE FROM pingback WHERE task_id = OLD.id;
+END;
+
+-- A webhook is told of what its token may see, and goes with it.
+CREATE TRIGGER token_deleted AFTER DELETE ON token
+BEGIN
+    DELETE FROM webhook WHERE owner = OLD.id;
+    DELETE FROM signing_secret WHERE owner = OLD.id;
 END;

@@ -19,7 +19,7 @@ use crate::store::{Store, Target};
 const LONGEST_RECORD_PAUSE: Duration = Duration::from_secs(30);
 
 /// What is said of messages that were held back for too long.
-const NO_ANSWER: &str = "the receiver did not answer for 24 h";
+const NO_ANSWER: &str = "held back for 24 h because the receiver fails";
 
 /// What an attempt is made with.
 pub(super) struct Work {
@@ -47,7 +47,7 @@ impl Work {
         };
         let target = Target::of(&delivery);
         delivery.attempted(&attempt, &self.rhythm.retries, random(), Timestamp::now());
-        let failed_again = self.breaker().note(&target, delivery.id, &attempt, Instant::now());
+        let failed_again = self.breaker().note(&target, &delivery, &attempt, Instant::now());
         report(&delivery);
         match attempt {
             Attempt::Replied { status: 410, .. } if delivery.webhook.is_some() => {

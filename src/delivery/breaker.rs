@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::Attempt;
+use crate::model::{Attempt, Delivery};
 use crate::store::Target;
 
 /// Failures in a row after which a target is held.
@@ -23,11 +23,17 @@ pub(crate) struct Pauses {
     pub(crate) first: Duration,
     /// At most: each further pause is twice as long.
     pub(crate) longest: Duration,
+    /// How long a target must have failed before messages for it are given up on: what is old because pingbox was away has
+    /// this long.
+    pub(crate) patience: Duration,
 }
 
 impl Pauses {
-    pub(crate) const STANDARD: Self =
-        Self { first: Duration::from_secs(10), longest: Duration::from_secs(5 * 60) };
+    pub(crate) const STANDARD: Self = Self {
+        first: Duration::from_secs(10),
+        longest: Duration::from_secs(5 * 60),
+        patience: Duration::from_secs(60 * 60),
+    };
 }
 
 /// Which targets fail. A target that fails again and again is held: nothing is sent to it, then one delivery tries
@@ -43,6 +49,8 @@ pub(super) struct Breaker {
 struct Failing {
     /// In a row.
     failures: u32,
+    /// The first of them.
+    since: Instant,
     failed_at: Instant,
     hold: Option<Hold>,
 }
@@ -72,8 +80,11 @@ enum Sign {
 }
 
 impl Sign {
-    fn of(attempt: &Attempt) -> Self {
+    /// URLs of tasks share a target if only the host is the same: there a reply, whatever it says, is of one URL, and says
+    /// that the host answers.
+    fn of(attempt: &Attempt, is_of_one_url: bool) -> Self {
         match attempt {
+            Attempt::Replied { .. } if !is_of_one_url => Self::Answers,
             Attempt::Replied { status: 429 | 503, pause: Some(pause) } if !pause.is_zero() => {
                 Self::Asks((*pause).min(LONGEST_ASKED))
             }
@@ -118,9 +129,20 @@ impl Breaker {
         holds.filter(|hold| hold.probe.is_none() && hold.until > now).map(|hold| hold.until).min()
     }
 
-    /// Notes what came of trying the delivery. Whether the target was held, and failed again.
-    pub(super) fn note(&mut self, target: &Target, delivery: i64, attempt: &Attempt, now: Instant) -> bool {
-        match Sign::of(attempt) {
+    /// Notes what came of trying the delivery. Whether the target was held, and failed again, and has failed for so long
+    /// that what is old can be given up on.
+    pub(super) fn note(
+        &mut self,
+        target: &Target,
+        delivery: &Delivery,
+        attempt: &Attempt,
+        now: Instant,
+    ) -> bool {
+        self.note_of(target, delivery.id, &Sign::of(attempt, delivery.webhook.is_some()), now)
+    }
+
+    fn note_of(&mut self, target: &Target, delivery: i64, sign: &Sign, now: Instant) -> bool {
+        match sign {
             Sign::Answers => {
                 self.answers(target, delivery);
                 false
@@ -132,7 +154,7 @@ impl Breaker {
                 false
             }
             Sign::Fails => self.fails(target, delivery, None, now),
-            Sign::Asks(pause) => self.fails(target, delivery, Some(pause), now),
+            Sign::Asks(pause) => self.fails(target, delivery, Some(*pause), now),
         }
     }
 
@@ -153,8 +175,8 @@ impl Breaker {
         if !self.failing.contains_key(target) {
             self.make_room();
         }
-        let Pauses { first, longest } = self.pauses;
-        let new = || Failing { failures: 0, failed_at: now, hold: None };
+        let Pauses { first, longest, patience } = self.pauses;
+        let new = || Failing { failures: 0, since: now, failed_at: now, hold: None };
         let failing = self.failing.entry(target.clone()).or_insert_with(new);
         failing.failures = failing.failures.saturating_add(1);
         failing.failed_at = now;
@@ -169,7 +191,7 @@ impl Breaker {
                 hold.pause = (hold.pause * 2).min(longest);
                 hold.until = now + asked.unwrap_or(hold.pause);
                 hold.probe = None;
-                true
+                now - failing.since >= patience
             }
             // It was sent before the pause began.
             Some(hold) => {
@@ -234,14 +256,14 @@ mod tests {
 
         /// Something that was sent before any pause.
         fn note(&mut self, attempt: &Attempt) -> bool {
-            self.breaker.note(&target(1), 100, attempt, self.now)
+            self.breaker.note_of(&target(1), 100, &Sign::of(attempt, true), self.now)
         }
 
         /// Sends what may be sent, and notes that.
         fn probe(&mut self, attempt: &Attempt) -> bool {
             assert!(self.lets_pass());
             self.breaker.start(&target(1), 1);
-            self.breaker.note(&target(1), 1, attempt, self.now)
+            self.breaker.note_of(&target(1), 1, &Sign::of(attempt, true), self.now)
         }
 
         fn lets_pass(&self) -> bool {
@@ -308,7 +330,7 @@ mod tests {
             assert!(!bench.lets_pass(), "{attempt:?}");
             bench.wait(FIRST);
             assert!(!bench.probe(&attempt) && bench.lets_pass(), "the next one tries it");
-            assert!(bench.probe(&no_reply()));
+            bench.probe(&no_reply());
             assert_eq!(bench.pause(), 2 * FIRST);
         }
     }
@@ -323,7 +345,7 @@ mod tests {
         bench.breaker.start(&target(1), 1);
         bench.wait(LONGEST);
         assert!(!bench.lets_pass() && bench.breaker.next_end(bench.now).is_none());
-        bench.breaker.note(&target(1), 1, &replied(200), bench.now);
+        bench.breaker.note_of(&target(1), 1, &Sign::Answers, bench.now);
         assert!(bench.lets_pass());
         assert_eq!(bench.breaker.failing.len(), 0);
     }
@@ -335,7 +357,7 @@ mod tests {
         for _ in 0..7 {
             pauses.push(bench.pause().as_secs());
             bench.wait(bench.pause());
-            assert!(bench.probe(&no_reply()), "it was held, and failed again");
+            bench.probe(&no_reply());
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300]);
     }
@@ -347,7 +369,7 @@ mod tests {
             assert!(!bench.note(&asked(status, asks)) && !bench.lets_pass());
             assert_eq!(bench.pause().as_secs(), kept);
             bench.wait(bench.pause());
-            assert!(bench.probe(&asked(status, asks)));
+            bench.probe(&asked(status, asks));
             assert_eq!(bench.pause().as_secs(), kept);
         }
         let mut bench = Bench::new();
@@ -370,6 +392,28 @@ mod tests {
     }
 
     #[test]
+    fn where_urls_share_a_target_only_a_host_that_does_not_reply_is_held() {
+        for attempt in [replied(500), asked(429, 60), replied(503)] {
+            assert!(matches!(Sign::of(&attempt, false), Sign::Answers), "{attempt:?}");
+        }
+        assert!(matches!(Sign::of(&no_reply(), false), Sign::Fails));
+    }
+
+    #[test]
+    fn what_is_old_is_given_up_on_when_the_target_has_failed_for_an_hour() {
+        let mut bench = Bench::held();
+        let begun = bench.now;
+        loop {
+            bench.wait(bench.pause());
+            let is_long = bench.now - begun >= Pauses::STANDARD.patience;
+            assert_eq!(bench.probe(&no_reply()), is_long, "{:?}", bench.now - begun);
+            if is_long {
+                break;
+            }
+        }
+    }
+
+    #[test]
     fn owners_of_one_receiver_are_apart() {
         let bench = Bench::held();
         assert_eq!(bench.breaker.held(bench.now), [target(1)]);
@@ -381,7 +425,7 @@ mod tests {
         let mut bench = Bench::held();
         for owner in 0..i64::try_from(MAX_TARGETS).unwrap() {
             bench.wait(Duration::from_millis(1));
-            bench.breaker.note(&target(1000 + owner), 1, &no_reply(), bench.now);
+            bench.breaker.note_of(&target(1000 + owner), 1, &Sign::Fails, bench.now);
         }
         assert_eq!(bench.breaker.failing.len(), MAX_TARGETS);
         assert!(bench.lets_pass(), "the one that failed longest ago is forgotten");

@@ -8,14 +8,12 @@ use reqwest::header::CONTENT_TYPE;
 use crate::model::{CallerUrl, Event, FeedId, MessageBody, SigningKeys, Subject, Task, TaskId, Timestamp};
 use crate::store::{Due, Store, StoreError, WebhookState};
 
-/// A message to a receiver.
-#[derive(Debug)]
+/// A message to a receiver. It holds an answer, and is never printed.
 pub(super) struct Message {
     pub(super) url: CallerUrl,
     pub(super) body: Body,
 }
 
-#[derive(Debug)]
 pub(super) enum Body {
     /// How a task ended, as the provider sends it.
     Form(String),
@@ -24,7 +22,6 @@ pub(super) enum Body {
 }
 
 /// An event as JSON, with what signs it.
-#[derive(Debug)]
 pub(super) struct Signed {
     /// The same for every receiver and at every attempt.
     id: String,

@@ -181,13 +181,17 @@ impl Deliverer {
         let subjects = Subjects::load(&work.store, self.feed().await?, &due).await?;
         let mut started = 0;
         for due in due {
-            let target = Target::of(&due.delivery);
+            let delivery = due.delivery.clone();
+            let message = subjects.message(due);
+            let target = Target::of(&delivery);
             let mut breaker = work.breaker();
-            if breaker.lets_pass(&target, Instant::now()) && self.under_way.take(&due.delivery) {
-                breaker.start(&target, due.delivery.id);
+            if breaker.lets_pass(&target, Instant::now()) && self.under_way.take(&delivery) {
+                // What cannot be sent does not try the receiver.
+                if message.is_ok() {
+                    breaker.start(&target, delivery.id);
+                }
                 drop(breaker);
-                let delivery = due.delivery.clone();
-                attempts.spawn(Arc::clone(&work).attempt(delivery, subjects.message(due)));
+                attempts.spawn(Arc::clone(&work).attempt(delivery, message));
                 started += 1;
             }
         }

@@ -234,7 +234,7 @@ async fn only_so_many_requests_are_under_way() {
 
 #[tokio::test]
 async fn retries_are_found_without_being_told() {
-    const SOON: Retries = Retries { waits: &[Duration::from_millis(50)] };
+    const SOON: Retries = Retries { waits: &[Duration::from_millis(50)], longest: service::A_DAY };
     let receiver = Receiver::start(&[Act::Reply("500 Oops\r\n"), OK]).await;
     let mut service = Service::open().await;
     let rhythm =

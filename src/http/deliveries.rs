@@ -61,7 +61,7 @@ impl<'a> DeliveryBody<'a> {
             r#type: delivery.kind,
             task_id: delivery.task,
             webhook_id: delivery.webhook.map(|id| id.to_string()),
-            url_host: &delivery.receiver,
+            url_host: delivery.host(),
             status: delivery.status.as_str(),
             attempts: delivery.attempts,
             last_status: delivery.last_status,

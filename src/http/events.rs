@@ -72,20 +72,33 @@ pub(super) async fn get_events(
     if wants_stream(&headers) {
         return stream::reply(request, &app).await;
     }
-    let start = request.start.or(request.last_event_id).unwrap_or(Start::Earliest);
-    let number = place(&app.feed, &start, app.feed.ends().await?).map_err(|ends| expired(&app.feed, ends))?;
-    let mut reader = app.feed.read_after(number, request.filter);
-    let events = if request.wait.is_zero() {
-        timeout(LONGEST_LOOK, reader.now(request.limit)).await
-    } else {
-        let next = timeout(request.wait, reader.next(request.limit));
-        app.shutdown.run_until_cancelled(next).await.unwrap_or(Ok(Ok(Vec::new())))
+    let start = request.start.as_ref().or(request.last_event_id.as_ref()).unwrap_or(&Start::Earliest);
+    let number = place(&app.feed, start, app.feed.ends().await?).map_err(|ends| expired(&app.feed, ends))?;
+    let mut reader = app.feed.read_after(number, request.filter.clone());
+    let events = match request.events(&mut reader, &app).await {
+        // Retention was here between the look at the ends and the read.
+        Err(Lost::Expired(ends)) if *start == Start::Earliest => {
+            reader = app.feed.read_after(ends.earliest, request.filter.clone());
+            request.events(&mut reader, &app).await
+        }
+        events => events,
     };
-    let events = events.unwrap_or(Ok(Vec::new())).map_err(|lost| told(&app.feed, lost))?;
+    let events = events.map_err(|lost| told(&app.feed, lost))?;
     Ok(page(&events, &reader))
 }
 
 impl Request {
+    /// The events, once there is one, or none when the wait ends.
+    async fn events(&self, reader: &mut Reader, app: &AppState) -> Result<Vec<Arc<Item>>, Lost> {
+        let events = if self.wait.is_zero() {
+            timeout(LONGEST_LOOK, reader.now(self.limit)).await
+        } else {
+            let next = timeout(self.wait, reader.next(self.limit));
+            app.shutdown.run_until_cancelled(next).await.unwrap_or(Ok(Ok(Vec::new())))
+        };
+        events.unwrap_or(Ok(Vec::new()))
+    }
+
     fn read(
         mut query: Query,
         headers: &HeaderMap,
@@ -135,7 +148,9 @@ fn wants_stream(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut types = accepted.flat_map(|value| value.split(','));
     types.any(|kind| {
-        kind.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("text/event-stream"))
+        let mut parts = kind.split(';').map(str::trim);
+        let is_stream = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("text/event-stream"));
+        is_stream && !parts.any(|weight| weight == "q=0")
     })
 }
 

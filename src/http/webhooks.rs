@@ -30,7 +30,7 @@ use crate::model::{
 #[derive(Serialize)]
 struct WebhookBody<'a> {
     id: String,
-    url: &'a str,
+    url: String,
     types: &'a [EventKind],
     /// Only in the reply that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,11 +53,12 @@ enum Show {
 }
 
 impl<'a> WebhookBody<'a> {
-    fn new(webhook: &'a Webhook, show: Show, now: Timestamp) -> Self {
-        let Webhook { id, url, kinds, keys, created_at, disabled, .. } = webhook;
+    /// The path and query of a URL may hold secrets of its owner: others see the host alone.
+    fn new(webhook: &'a Webhook, show: Show, viewer: TokenId, now: Timestamp) -> Self {
+        let Webhook { id, owner, url, kinds, keys, created_at, disabled, .. } = webhook;
         Self {
             id: id.to_string(),
-            url: url.text(),
+            url: if *owner == viewer { url.text().to_owned() } else { url.to_string() },
             types: kinds,
             secret: (show == Show::Secret).then(|| keys.current.expose()),
             old_secret_until: old_until(keys, now),
@@ -124,7 +125,7 @@ async fn subscribe(
     let webhook = app.ingest.add_webhook(new).await?.ok_or(ApiError::TooManyWebhooks(MOST_WEBHOOKS))?;
     info!(webhook.id, "A webhook was added");
     let location = format!("/v1/webhooks/{}", webhook.id);
-    let body = reply(WebhookBody::new(&webhook, Show::Secret, Timestamp::now()));
+    let body = reply(WebhookBody::new(&webhook, Show::Secret, caller.token(), Timestamp::now()));
     Ok((StatusCode::CREATED, [(LOCATION, location)], body))
 }
 
@@ -136,7 +137,8 @@ async fn list(
 ) -> Result<JsonReply, ApiError> {
     query.finish("no parameters")?;
     let (webhooks, now) = (app.store.webhooks(caller.sees()).await?, Timestamp::now());
-    let bodies = webhooks.iter().map(|webhook| WebhookBody::new(webhook, Show::NoSecret, now));
+    let bodies =
+        webhooks.iter().map(|webhook| WebhookBody::new(webhook, Show::NoSecret, caller.token(), now));
     Ok(reply(json!({ "webhooks": bodies.collect::<Vec<_>>(), "cursor": null })))
 }
 
@@ -149,7 +151,7 @@ async fn show(
 ) -> Result<JsonReply, ApiError> {
     query.finish("no parameters")?;
     let webhook = app.store.webhook(id, caller.sees()).await?.ok_or(ApiError::WebhookNotFound)?;
-    Ok(reply(WebhookBody::new(&webhook, Show::NoSecret, Timestamp::now())))
+    Ok(reply(WebhookBody::new(&webhook, Show::NoSecret, caller.token(), Timestamp::now())))
 }
 
 /// `DELETE /v1/webhooks/{id}`: nothing is sent to it any more, also not what waits.
@@ -176,7 +178,7 @@ async fn enable(
     query.finish("no parameters")?;
     let enabled = app.ingest.enable_webhook(named.of(caller.sees())).await?;
     let webhook = enabled.ok_or(ApiError::WebhookNotFound)?;
-    Ok(reply(WebhookBody::new(&webhook, Show::NoSecret, Timestamp::now())))
+    Ok(reply(WebhookBody::new(&webhook, Show::NoSecret, caller.token(), Timestamp::now())))
 }
 
 /// `POST /v1/webhooks/{id}/rotate` with `{"secret":"whsec_…"}` or nothing: another secret, shown here alone.
@@ -192,7 +194,7 @@ async fn rotate(
     let rotated = app.ingest.rotate_webhook(named.of(caller.sees()), secret).await?;
     let webhook = rotated.ok_or(ApiError::WebhookNotFound)?;
     info!(webhook.id, "A webhook has a new secret");
-    Ok(reply(WebhookBody::new(&webhook, Show::Secret, Timestamp::now())))
+    Ok(reply(WebhookBody::new(&webhook, Show::Secret, caller.token(), Timestamp::now())))
 }
 
 /// `GET /v1/webhooks/secret`: what signs messages to the `webhook_url` of the caller's tasks.
@@ -229,9 +231,14 @@ fn secret_reply(keys: &SigningKeys) -> JsonReply {
 /// The events that a webhook is told of: all that the caller may hear of, if none are named.
 fn kinds(fields: &mut Query, is_admin: bool) -> Vec<EventKind> {
     let may_hear = |kind: &EventKind| is_admin || !kind.is_for_admins();
-    let names = fields.text("types").unwrap_or_default();
+    let Some(names) = fields.given("types") else {
+        return EventKind::ALL.into_iter().filter(may_hear).collect();
+    };
     let mut kinds = Vec::new();
-    for name in names.split(',').map(str::trim).filter(|_| !names.is_empty()) {
+    if names.trim().is_empty() {
+        fields.wrong("types", "is empty: name some, or leave it out to be told of everything");
+    }
+    for name in names.split(',').map(str::trim).filter(|_| !names.trim().is_empty()) {
         match name.parse::<EventKind>() {
             Ok(kind) if !may_hear(&kind) => {
                 fields.wrong(
@@ -248,7 +255,7 @@ fn kinds(fields: &mut Query, is_admin: bool) -> Vec<EventKind> {
             }
         }
     }
-    if names.is_empty() { EventKind::ALL.into_iter().filter(may_hear).collect() } else { kinds }
+    kinds
 }
 
 /// The secret that a caller gave.

@@ -417,6 +417,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_follows_the_feed_is_told_of_a_commit_when_it_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ingest, writer) = idle_writer(&folder).await;
+        let committed = Arc::clone(&writer.heralds.committed);
+        let ending = tokio::spawn(writer.run());
+        ingest.probe().await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), committed.notified()).await.expect("told");
+        drop(ingest);
+        ending.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let (ingest, writer) = idle_writer(&folder).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Trimmed};
 
 /// Between two warnings that pingbacks were dropped.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
@@ -18,12 +18,12 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Bound {
     /// The most that a trim leaves.
     most: u32,
-    /// How many are stored from one trim to the next. One trim drops twice as many at most.
+    /// How many more there may be before the next. One trim drops twice as many at most.
     slack: u32,
 }
 
 impl Bound {
-    /// 100,000 are left by a trim, and there is one after every 1,000: there are never more than 101,000 and
+    /// 100,000 are left by a trim, and there is one when there may be 1,000 more: there are never more than 101,000 and
     /// a batch of writes. What an older version left beyond that goes batch by batch.
     pub(super) const STANDARD: Self = Self { most: 100_000, slack: 1_000 };
 
@@ -82,10 +82,11 @@ impl Sink {
             return;
         }
         match self.drop_oldest(store).await {
-            Ok(dropped) => {
-                // When so many went there may be more: the next batch looks again.
-                let is_done = dropped < u64::from(self.bound.most_dropped());
-                self.next_trim = received + if is_done { u64::from(self.bound.slack) } else { 0 };
+            Ok(Trimmed { dropped, left }) => {
+                // Until then there cannot be too many, whatever else takes some away; with too many left, the next batch
+                // looks again.
+                let Bound { most, slack } = self.bound;
+                self.next_trim = received + (u64::from(most) + u64::from(slack)).saturating_sub(left);
                 self.tally.dropped.fetch_add(dropped, Ordering::Relaxed);
                 self.unsaid += dropped;
                 self.warn();
@@ -95,12 +96,12 @@ impl Sink {
         }
     }
 
-    async fn drop_oldest(&self, store: &Store) -> Result<u64, StoreError> {
+    async fn drop_oldest(&self, store: &Store) -> Result<Trimmed, StoreError> {
         let mut writing = store.writing().await;
         let mut tx = writing.begin().await?;
-        let dropped = tx.trim_unmatched(self.bound.most, self.bound.most_dropped()).await?;
+        let trimmed = tx.trim_unmatched(self.bound.most, self.bound.most_dropped()).await?;
         tx.commit().await?;
-        Ok(dropped)
+        Ok(trimmed)
     }
 
     fn warn(&mut self) {
@@ -256,9 +257,9 @@ mod tests {
         }
         // The trim after the last one is over when this has had its turn.
         bench.ingest.probe().await.unwrap();
-        // Four after the first, four after the second, one after the third.
-        assert_eq!(bench.heralds.sink.dropped(), 9);
-        assert_eq!(bench.unmatched().await, ["12", "11", "10"]);
+        // Four after the first, and because there are still too many, four after the second; then there is room.
+        assert_eq!(bench.heralds.sink.dropped(), 8);
+        assert_eq!(bench.unmatched().await, ["12", "11", "10", "9"]);
         bench.stop().await;
     }
 

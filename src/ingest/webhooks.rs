@@ -6,8 +6,8 @@ use super::{Ingest, WriteError};
 use crate::model::{NewWebhook, SigningKeys, SigningSecret, Timestamp, TokenId, Webhook};
 use crate::store::{Replayed, StoreError, WriteTx};
 
-/// Webhooks that one caller may have.
-pub(crate) const MOST_WEBHOOKS: u32 = 100;
+/// Webhooks that one caller may have: each event is a row for each of them.
+pub(crate) const MOST_WEBHOOKS: u32 = 20;
 /// Deliveries that one write changes at most, so that many of them do not hold up pingbacks.
 pub(crate) const MOST_DELIVERIES: u32 = 500;
 

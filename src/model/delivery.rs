@@ -7,6 +7,8 @@ use super::{EventKind, TaskId, Timestamp, TokenId};
 
 /// The longest pause that a receiver can ask for by `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// Attempts that a message has in any case, also if it is old because pingbox was away.
+const FEWEST_ATTEMPTS: u32 = 5;
 /// How long what was postponed waits.
 const POSTPONED: Duration = Duration::from_secs(5);
 /// The longest text about a failure, in characters.
@@ -27,7 +29,8 @@ pub struct Delivery {
     pub webhook: Option<i64>,
     /// Who submitted the task, or subscribed.
     pub owner: TokenId,
-    /// The receiver's host and port.
+    /// The receiver: host and port, and of a webhook `#` and its number, because one URL of a host may fail while others
+    /// do not.
     pub receiver: String,
     /// Where it stands.
     pub status: DeliveryStatus,
@@ -108,6 +111,8 @@ pub enum Attempt {
 pub struct Retries {
     /// How long to wait after the first, the second, … attempt; after the last there is none.
     pub waits: &'static [Duration],
+    /// How long after the first one there may be another, whatever pauses the receiver asks for.
+    pub longest: Duration,
 }
 
 impl Retries {
@@ -125,6 +130,7 @@ impl Retries {
             Duration::from_secs(6 * 60 * 60),
             Duration::from_secs(6 * 60 * 60),
         ],
+        longest: Duration::from_secs(24 * 60 * 60),
     };
 
     /// The wait after so many attempts, spread by a random number over 80 to 120 %, so that what failed
@@ -158,10 +164,19 @@ impl Delivery {
             Attempt::Replied { pause, .. } => pause.unwrap_or_default().min(LONGEST_PAUSE),
             Attempt::Failed(_) | Attempt::Refused(_) | Attempt::Postponed(_) => Duration::ZERO,
         };
-        match retries.wait(self.attempts, random) {
-            Some(wait) => (self.planned_at, self.due_at) = (now, now.after(wait.max(pause))),
-            None => self.end(DeliveryStatus::Dead, now),
+        let last = self.started_at.after(retries.longest);
+        match retries.wait(self.attempts, random).map(|wait| now.after(wait.max(pause))) {
+            Some(due_at) if due_at <= last || self.attempts < FEWEST_ATTEMPTS => {
+                (self.planned_at, self.due_at) = (now, due_at)
+            }
+            _ => self.end(DeliveryStatus::Dead, now),
         }
+    }
+
+    /// The receiver's host and port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.receiver.split_once('#').map_or(self.receiver.as_str(), |(host, _)| host)
     }
 
     fn end(&mut self, status: DeliveryStatus, now: Timestamp) {
@@ -195,6 +210,8 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
     /// Spreads a wait by nothing.
     const MIDDLE: u32 = 200;
+    /// Makes it as long as it may be.
+    const LONGEST: u32 = 400;
 
     fn delivery() -> Delivery {
         Delivery {
@@ -281,6 +298,29 @@ mod tests {
             let delivery = after(&[Attempt::Replied { status: 429, pause }]);
             assert_eq!(delivery.due_at.since(NOW).as_secs(), kept, "{asked}");
         }
+    }
+
+    #[test]
+    fn nothing_is_tried_after_a_day_whatever_the_receiver_asks_for() {
+        let mut delivery = delivery();
+        let pause = Some(Duration::from_secs(3600));
+        let mut now = NOW;
+        while delivery.status == DeliveryStatus::Waiting {
+            delivery.attempted(&Attempt::Replied { status: 429, pause }, &Retries::STANDARD, LONGEST, now);
+            assert!(delivery.due_at.since(NOW) <= Duration::from_secs(24 * 60 * 60));
+            now = delivery.due_at;
+        }
+        assert_eq!(delivery.attempts, 10);
+    }
+
+    #[test]
+    fn what_is_old_from_the_first_has_five_attempts_all_the_same() {
+        let mut delivery = delivery();
+        let late = NOW.after(Duration::from_secs(48 * 60 * 60));
+        while delivery.status == DeliveryStatus::Waiting {
+            delivery.attempted(&replied(500), &Retries::STANDARD, MIDDLE, late);
+        }
+        assert_eq!(delivery.attempts, 5);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct SigningSecret {
     key: Key,
 }
 
-/// The key itself. Its bytes are wiped from memory with the text that they are made from.
+/// The key itself.
 #[derive(Clone)]
 struct Key(Hmac<Sha256>);
 

@@ -108,17 +108,16 @@ impl Row {
         let attempts = self.attempts.unwrap_or(0);
         match self.kind {
             EventKind::Created => task.as_created(),
-            EventKind::Submitted => {
-                let captcha_id = self.captcha_id.as_ref().and_then(|id| id.parse().ok());
-                Task {
-                    captcha_id,
-                    submitted_at: self.submitted_at,
-                    ..task.as_open(Status::Submitted, attempts)
-                }
-            }
-            EventKind::Unconfirmed => task.as_open(Status::Unconfirmed, attempts),
+            EventKind::Submitted => self.as_sent(task.as_open(Status::Submitted, attempts)),
+            EventKind::Unconfirmed => self.as_sent(task.as_open(Status::Unconfirmed, attempts)),
             _ => task,
         }
+    }
+
+    /// It may have been sent again since.
+    fn as_sent(&self, task: Task) -> Task {
+        let captcha_id = self.captcha_id.as_ref().and_then(|id| id.parse().ok());
+        Task { captcha_id, submitted_at: self.submitted_at, ..task }
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) use event::{EventFilter, FeedEnds};
 pub(crate) use outbox::{DeliveryFilter, Replayed};
 pub(crate) use read::{Counted, MAX_SCAN, TaskFilter};
 pub(crate) use retention::{Retired, RetirementPlan};
-pub(crate) use unmatched::FinalWord;
+pub(crate) use unmatched::{FinalWord, Trimmed};
 pub(crate) use write::{IdempotencyKey, NewTask, Parked, ParkedPingback, WriteTx};
 
 /// A SQLite database: one connection that writes, several that read.

@@ -189,6 +189,8 @@ fn version(text: &str) -> Option<(u32, u32, u32)> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use sqlx::Connection as _;
+
     use super::*;
 
     #[test]
@@ -233,5 +235,52 @@ mod tests {
         store.close().await;
         let error = Store::open(&path, Timestamp::now()).await.expect_err("it should be refused");
         assert!(matches!(error, OpenError::Newer(_)), "{error}");
+    }
+
+    /// A database as the version before events left it: one task ended, its callback waits; another is open.
+    async fn before_events(path: &Path) {
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).foreign_keys(true);
+        let mut database = options.connect().await.unwrap();
+        let earlier = MIGRATIONS.iter().filter(|migration| migration.version <= 3).cloned();
+        Migrator::with_migrations(earlier.collect()).run(&mut database).await.unwrap();
+        let tasks = "INSERT INTO task (owner, type, status, priority, params, created_at, expires_at, captcha_id,
+                                       callback_url, callback_receiver)
+            SELECT 7, 'text', 'submitted', 0, '[]', 1, 4000000000000000, '7' || value, 'http://a.example/', 'a.example:80'
+            FROM json_each('[1, 2]')";
+        let end = "UPDATE task SET status = 'solved', answer = 'x', answered_at = 5 WHERE id = 1";
+        let tried = "UPDATE delivery SET attempts = 3, last_error = 'no reply', id = 40";
+        for sql in [tasks, end, tried] {
+            sqlx::query(sql).execute(&mut database).await.unwrap();
+        }
+        database.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_database_from_before_events_keeps_its_deliveries_and_tells_of_what_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        before_events(&path).await;
+        let store = Store::open(&path, Timestamp::now()).await.unwrap();
+        let kept = store.text(
+            "SELECT id || type || owner || url || receiver || attempts || last_error || started_at
+            FROM delivery",
+        );
+        assert_eq!(kept.await, "40task.solved7http://a.example/a.example:803no reply5");
+        let told = "SELECT group_concat(type || task_id || owner || time) FROM event";
+        assert_eq!(store.text(told).await, "task.solved175");
+
+        store
+            .execute("UPDATE task SET status = 'failed', error = 'ERROR_X', answered_at = 6 WHERE id = 2")
+            .await;
+        assert_eq!(
+            store.text("SELECT group_concat(id || type) FROM delivery").await,
+            "40task.solved,41task.failed"
+        );
+        assert_eq!(
+            store.text("SELECT group_concat(id || type) FROM event").await,
+            "1task.solved,2task.failed"
+        );
+        store.execute("DELETE FROM task").await;
+        assert_eq!(store.number("SELECT COUNT(*) FROM delivery").await, 0);
     }
 }

@@ -1,9 +1,6 @@
 //! Forgetting: answers first, then the records, in batches small enough not to hold up pingbacks.
 
-use std::time::Duration;
-
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
 use super::write::json;
 use super::{StoreError, WriteTx};
@@ -11,8 +8,6 @@ use crate::model::Timestamp;
 
 /// A task has about three events, and they go first.
 const EVENTS_PER_TASK: u32 = 4;
-/// An event is rarely as far as this behind what it tells of.
-const LATE: Duration = Duration::from_secs(60 * 60);
 
 /// What is old enough to go.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +67,7 @@ impl WriteTx<'_> {
         let (events, tasks) = self.retire_events(plan.tasks_before, many).await?;
         Ok(Retired {
             answers,
-            tasks: tasks + self.retire_tasks_without_events(plan.tasks_before, plan.limit).await?,
+            tasks,
             events,
             deliveries: self.retire_rows(DELIVERIES, plan.tasks_before, many).await?,
             pingbacks: self.retire_rows(PINGBACKS, plan.answers_before, plan.limit).await?,
@@ -93,35 +88,6 @@ impl WriteTx<'_> {
         let ended = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Option<i64>>, _>>()?;
         let done = sqlx::query(TASKS).bind(json(ended.iter().flatten())).execute(self.connection()).await?;
         Ok((rows.len() as u64, done.rows_affected()))
-    }
-
-    /// Tasks that ended before there were events have none. Who they are is seen by looking through all events, and
-    /// that only where some are so much older than the feed that they may well be.
-    async fn retire_tasks_without_events(
-        &mut self,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        const OLDEST: &str = "SELECT time FROM event ORDER BY id LIMIT 1";
-        const OLD: &str =
-            "SELECT id FROM task WHERE erased = 1 AND answered_at < $1 ORDER BY answered_at LIMIT $2";
-        const TOLD: &str =
-            "SELECT DISTINCT task_id FROM event WHERE task_id IN (SELECT value FROM json_each($1))";
-        const TASKS: &str = "DELETE FROM task WHERE id IN (SELECT value FROM json_each($1))";
-        let oldest = sqlx::query(OLDEST).fetch_optional(self.connection()).await?;
-        let oldest = oldest.map(|row| row.try_get(0)).transpose()?.map(Timestamp::from_micros);
-        let before = oldest.map_or(before, |oldest| before.min(oldest.before(LATE)));
-        let numbers =
-            |rows: Vec<SqliteRow>| rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>();
-        let query = sqlx::query(OLD).bind(before.as_micros()).bind(limit);
-        let mut old = numbers(query.fetch_all(self.connection()).await?)?;
-        if old.is_empty() {
-            return Ok(0);
-        }
-        let told = numbers(sqlx::query(TOLD).bind(json(old.iter())).fetch_all(self.connection()).await?)?;
-        old.retain(|id| !told.contains(id));
-        let done = sqlx::query(TASKS).bind(json(old.iter())).execute(self.connection()).await?;
-        Ok(done.rows_affected())
     }
 
     async fn retire_rows(

@@ -15,6 +15,13 @@ pub(crate) enum FinalWord {
     OfPingback(Pingback),
 }
 
+/// What came of a trim.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trimmed {
+    pub(crate) dropped: u64,
+    pub(crate) left: u64,
+}
+
 /// A page of unmatched pingbacks, newest first.
 #[derive(Clone, Debug)]
 pub(crate) struct UnmatchedPage {
@@ -89,17 +96,20 @@ impl Store {
 }
 
 impl WriteTx<'_> {
-    /// Drops unmatched pingbacks, oldest first, until `most` are left, but at most `limit`; how many went.
-    /// What belongs to a task is none of them.
-    pub(crate) async fn trim_unmatched(&mut self, most: u32, limit: u32) -> Result<u64, StoreError> {
+    /// Drops unmatched pingbacks, oldest first, until `most` are left, but at most `limit`. It counts all of them. What
+    /// belongs to a task is none of them.
+    pub(crate) async fn trim_unmatched(&mut self, most: u32, limit: u32) -> Result<Trimmed, StoreError> {
         const COUNT: &str = "SELECT COUNT(*) FROM pingback WHERE task_id IS NULL";
         const DROP: &str = "DELETE FROM pingback WHERE id IN (
             SELECT id FROM pingback WHERE task_id IS NULL ORDER BY id LIMIT $1)";
         let count: i64 = sqlx::query(COUNT).fetch_one(self.connection()).await?.try_get(0)?;
-        let surplus = (count - i64::from(most)).clamp(0, limit.into());
+        let count = count.unsigned_abs();
+        let surplus = count.saturating_sub(most.into()).min(limit.into());
         if surplus == 0 {
-            return Ok(0);
+            return Ok(Trimmed { dropped: 0, left: count });
         }
-        Ok(sqlx::query(DROP).bind(surplus).execute(self.connection()).await?.rows_affected())
+        let surplus = i64::try_from(surplus).unwrap_or(i64::MAX);
+        let dropped = sqlx::query(DROP).bind(surplus).execute(self.connection()).await?.rows_affected();
+        Ok(Trimmed { dropped, left: count.saturating_sub(dropped) })
     }
 }

@@ -133,7 +133,7 @@ impl WriteTx<'_> {
             WHERE id IN (SELECT id FROM delivery
                 WHERE status = 'waiting' AND receiver = $1 AND owner = $2 AND webhook_id = $3 LIMIT $4)";
         let query = sqlx::query(SQL)
-            .bind(deleted.url.receiver())
+            .bind(format!("{}#{}", deleted.url.receiver(), deleted.id))
             .bind(deleted.owner.number())
             .bind(deleted.id)
             .bind(limit)

@@ -129,7 +129,7 @@ async fn who_waits_is_woken_by_what_happens() {
 async fn a_wait_ends_with_an_empty_list_and_a_cursor_to_go_on_from() {
     let app = TestApp::spawn().await;
     app.submitted().await;
-    let (told, cursor) = events(&app, "cursor=earliest&wait=1&types=task.failed").await;
+    let (told, cursor) = events(&app, "cursor=earliest&wait=3&types=task.failed").await;
     assert_eq!(told, Vec::<Value>::new());
     // It has gone past what was of another type.
     assert_eq!(events(&app, &format!("cursor={cursor}")).await, (Vec::new(), cursor));

@@ -74,7 +74,7 @@ async fn a_thousand_streams_and_as_many_long_polls_end_properly_at_sigterm() {
     let ended = tokio::task::spawn_blocking(|| server.terminate());
     for stream in streams {
         let reply = rest(stream).await;
-        assert!(reply.ends_with("retry: 2000\n\n\r\n0\r\n\r\n"), "{reply}");
+        assert!(reply.contains("retry: 2000\n\n") && reply.ends_with("\n\n\r\n0\r\n\r\n"), "{reply}");
     }
     for poll in polls {
         let reply = rest(poll).await;

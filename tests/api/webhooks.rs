@@ -163,9 +163,7 @@ async fn types_may_be_left_out_or_be_one_text_and_a_secret_is_made() {
     let app = TestApp::spawn().await;
     let url = "https://example.com/";
     let mut secrets = BTreeSet::new();
-    for (types, count) in
-        [(Value::Null, 8), (json!([]), 8), (json!(""), 8), (json!("task.solved, task.failed"), 2)]
-    {
+    for (types, count) in [(Value::Null, 8), (json!("task.solved, task.failed"), 2)] {
         let (status, body) = app.send("/v1/webhooks", json!({"url": url, "types": types})).await;
         assert_eq!((status, body["types"].as_array().unwrap().len()), (StatusCode::CREATED, count), "{body}");
         let secret = body["secret"].as_str().unwrap().to_owned();
@@ -186,6 +184,7 @@ async fn a_webhook_that_cannot_be_is_refused_with_all_that_is_wrong() {
         (json!({"url": "http://169.254.169.254/"}), vec!["/url"]),
         (json!({"url": url, "types": ["task.done"]}), vec!["/types"]),
         (json!({"url": url, "types": [1]}), vec!["/types"]),
+        (json!({"url": url, "types": []}), vec!["/types"]),
         (json!({"url": url, "types": "task.solved,"}), vec!["/types"]),
         (json!({"url": url, "secret": ""}), vec!["/secret"]),
         (json!({"url": url, "secret": "short"}), vec!["/secret"]),
@@ -210,17 +209,17 @@ async fn a_webhook_that_cannot_be_is_refused_with_all_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_token_has_a_hundred_webhooks_at_most() {
+async fn a_token_has_twenty_webhooks_at_most() {
     let app = TestApp::spawn().await;
     let body = json!({"url": "https://example.com/"});
-    for _ in 0..100 {
+    for _ in 0..20 {
         app.subscribed(body.clone()).await;
     }
     let (status, problem) = app.send("/v1/webhooks", body.clone()).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("too_many_webhooks")));
-    assert_eq!(app.number("SELECT COUNT(*) FROM webhook").await, 100);
+    assert_eq!(app.number("SELECT COUNT(*) FROM webhook").await, 20);
     call(&app, "", Method::DELETE, "/v1/webhooks/7", None).await;
-    assert_eq!(app.subscribed(body).await, "101", "numbers are not used again");
+    assert_eq!(app.subscribed(body).await, "21", "numbers are not used again");
 }
 
 #[tokio::test]

@@ -6,15 +6,20 @@ use super::receiver::{Act, OK, Receiver};
 use super::service::{Service, Setup, delivered};
 use super::*;
 
-const OOPS: Act = Act::Reply("500 Oops\r\n");
+/// URLs of tasks share a target, where only a host that does not reply counts.
+const OOPS: Act = Act::Reset;
+const ERROR: Act = Act::Reply("500 Oops\r\n");
 const HOUR: Duration = Duration::from_secs(3600);
 /// What is said of messages that were held back for too long.
-const NO_ANSWER: &str = "the receiver did not answer for 24 h";
+const NO_ANSWER: &str = "held back for 24 h because the receiver fails";
 
 /// A target that fails is held for so long.
 fn held_for(first: Duration) -> Setup {
     let setup = Setup::default();
-    Setup { rhythm: Rhythm { pauses: Pauses { first, longest: first }, ..setup.rhythm }, ..setup }
+    Setup {
+        rhythm: Rhythm { pauses: Pauses { first, longest: first, patience: Duration::ZERO }, ..setup.rhythm },
+        ..setup
+    }
 }
 
 /// How many deliveries were tried so often.
@@ -91,7 +96,7 @@ async fn the_end_of_a_pause_is_noticed_though_nobody_says_so() {
 
 #[tokio::test]
 async fn many_receivers_that_are_held_do_not_hide_the_others() {
-    let down = Receiver::start(&[Act::Reply("503 Busy\r\nRetry-After: 3600\r\n")]).await;
+    let down = Receiver::start(&[OOPS]).await;
     let up = Receiver::start(&[OK]).await;
     let mut service = Service::open().await;
     // More of them than one look finds.
@@ -101,7 +106,7 @@ async fn many_receivers_that_are_held_do_not_hide_the_others() {
         service.solved_with(Some(&url), "Friday").await;
     }
     service.store.execute("UPDATE delivery SET due_at = due_at - 10000000").await;
-    service.deliver(Setup::default().named(&[&[down.ip()]]));
+    service.deliver(held_for(HOUR).named(&[&[down.ip()]]));
     service.until(|all| receivers_tried(all) == receivers as usize).await;
     service.solved_with(Some(&up.url()), "Friday").await;
     service.until(|all| all.last().unwrap().status == DeliveryStatus::Delivered).await;
@@ -134,12 +139,46 @@ async fn a_pause_that_a_receiver_asks_for_concerns_all_that_is_for_it() {
     let other = Receiver::start(&[OK]).await;
     let mut service = Service::open().await;
     service.deliver(Setup::default());
+    service.subscribe(&receiver.url(), "task.solved").await;
+    service.solved_with(None, "Friday").await;
+    service.until(|all| all[0].attempts == 1).await;
+    service.solved_with(None, "Friday").await;
+    service.solved_with(Some(&other.url()), "Friday").await;
+    let all = service.until(|all| all.len() == 4 && all[3].status == DeliveryStatus::Delivered).await;
+    assert_eq!((all[1].status, all[1].attempts, receiver.seen().len()), (DeliveryStatus::Waiting, 0, 1));
+}
+
+#[tokio::test]
+async fn of_two_webhooks_at_one_host_the_one_that_fails_is_held_alone() {
+    let receiver = Receiver::start(&[ERROR, ERROR, ERROR, ERROR, ERROR, OK]).await;
+    let mut service = Service::open().await;
+    let failing = service.subscribe(&receiver.url(), "task.solved").await;
+    service.deliver(held_for(HOUR));
+    service.solved_with(None, "Friday").await;
+    service.until(|all| all[0].attempts == 5).await;
+    let sound = service.subscribe(&receiver.url(), "task.solved").await;
+    for _ in 0..20 {
+        service.solved_with(None, "Friday").await;
+    }
+    let is_sound = |one: &&Delivery| one.webhook == Some(sound);
+    let all = service
+        .until(|all| {
+            all.iter().filter(is_sound).filter(|one| one.status == DeliveryStatus::Delivered).count() == 20
+        })
+        .await;
+    let held = all.iter().filter(|one| one.webhook == Some(failing));
+    assert!(held.skip(1).all(|one| (one.status, one.attempts) == (DeliveryStatus::Waiting, 0)));
+}
+
+#[tokio::test]
+async fn a_url_of_a_task_that_fails_holds_up_no_other_of_its_host() {
+    let receiver = Receiver::start(&[Act::Reply("429 Slow\r\nRetry-After: 3600\r\n"), OK]).await;
+    let mut service = Service::open().await;
+    service.deliver(held_for(HOUR));
     service.solved_with(Some(&receiver.url()), "Friday").await;
     service.until(|all| all[0].attempts == 1).await;
     service.solved_with(Some(&receiver.url()), "Friday").await;
-    service.solved_with(Some(&other.url()), "Friday").await;
-    let all = service.until(|all| all.len() == 3 && all[2].status == DeliveryStatus::Delivered).await;
-    assert_eq!((all[1].status, all[1].attempts, receiver.seen().len()), (DeliveryStatus::Waiting, 0, 1));
+    service.until(|all| all.len() == 2 && all[1].status == DeliveryStatus::Delivered).await;
 }
 
 /// As if they had waited for more than a day.
@@ -152,9 +191,10 @@ const OLD_WITH_A_RETRY_LATER: &str = "UPDATE delivery SET started_at = 1, due_at
 /// A receiver that has failed five times, and is being tried again: it will ask for an hour.
 async fn failing_again(service: &mut Service) -> Receiver {
     let again = Act::ReplyWhenAllowed("503 Busy\r\nRetry-After: 3600\r\n");
-    let receiver = Receiver::start(&[OOPS, OOPS, OOPS, OOPS, OOPS, again]).await;
+    let receiver = Receiver::start(&[ERROR, ERROR, ERROR, ERROR, ERROR, again]).await;
     service.deliver(held_for(Duration::from_millis(1)));
-    service.solved_with(Some(&receiver.url()), "Friday").await;
+    service.subscribe(&receiver.url(), "task.solved").await;
+    service.solved_with(None, "Friday").await;
     receiver.until_seen(6).await;
     receiver
 }
@@ -164,21 +204,21 @@ async fn what_was_held_back_for_a_day_is_given_up_on_when_the_receiver_fails_aga
     let mut service = Service::open().await;
     let receiver = failing_again(&mut service).await;
     for _ in 0..20 {
-        service.solved_with(Some(&receiver.url()), "Friday").await;
+        service.solved_with(None, "Friday").await;
     }
     // More than one write gives up on.
     service
         .store
         .execute(
-            "INSERT INTO delivery (type, task_id, event_id, owner, url, receiver, created_at, started_at, planned_at, due_at)
-            SELECT delivery.type, task_id, event_id, owner, url, receiver, created_at, started_at, planned_at, due_at
+            "INSERT INTO delivery (type, task_id, event_id, webhook_id, owner, url, receiver, created_at, started_at, planned_at, due_at)
+            SELECT delivery.type, task_id, event_id, webhook_id, owner, url, receiver, created_at, started_at, planned_at, due_at
             FROM delivery, json_each('[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29]')
             WHERE delivery.id > 1",
         )
         .await;
     service.store.execute(OLD).await;
-    let young = service.solved_with(Some(&receiver.url()), "Friday").await;
-    let later = service.solved_with(Some(&receiver.url()), "Friday").await;
+    let young = service.solved_with(None, "Friday").await;
+    let later = service.solved_with(None, "Friday").await;
     service.store.execute(OLD_WITH_A_RETRY_LATER).await;
     receiver.allow(1);
     let is_old = |one: &&Delivery| one.id > 1 && ![Some(young), Some(later)].contains(&one.task);

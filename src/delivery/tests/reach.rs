@@ -12,7 +12,7 @@ const OTHER: [u8; 4] = [127, 0, 0, 2];
 
 /// A delivery to `url` that is refused; what is said of it.
 async fn refused(setup: Setup, url: &str) -> String {
-    const ONCE: Retries = Retries { waits: &[Duration::from_secs(3600)] };
+    const ONCE: Retries = Retries { waits: &[Duration::from_secs(3600)], longest: service::A_DAY };
     let mut service = Service::open().await;
     service.deliver(Setup { rhythm: Rhythm { retries: ONCE, ..setup.rhythm }, ..setup });
     service.solved(url, "Friday").await;

@@ -20,6 +20,7 @@ use crate::model::{
 use crate::provider::OwnListeners;
 use crate::store::{AccountId, RetirementPlan};
 
+pub(super) const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Nothing here takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -44,7 +45,7 @@ pub(super) struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let hour = Duration::from_secs(3600);
-        let retries = Retries { waits: &[Duration::ZERO; 5] };
+        let retries = Retries { waits: &[Duration::ZERO; 5], longest: A_DAY };
         Self {
             allow: &["127.0.0.1/32"],
             own: OwnListeners::default(),
@@ -55,7 +56,7 @@ impl Default for Setup {
                 look_interval: hour,
                 look_pause: Duration::ZERO,
                 grace: PATIENCE,
-                pauses: Pauses { first: Duration::ZERO, longest: Duration::ZERO },
+                pauses: Pauses { first: Duration::ZERO, longest: Duration::ZERO, patience: Duration::ZERO },
                 ..Rhythm::STANDARD
             },
         }

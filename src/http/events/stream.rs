@@ -21,8 +21,8 @@ use crate::http::AppState;
 use crate::http::error::ApiError;
 use crate::store::{EventFilter, FeedEnds};
 
-/// Events that are written at a time. A stream holds these and no more, however slow its reader is: with the longest
-/// answers 2 MiB, usually 30 kB.
+/// Events that are written at a time. For a slow reader a stream holds these, and what hyper takes before it asks for no
+/// more, about 400 kB: with the longest answers 2.4 MiB in all.
 const CHUNK: u32 = 32;
 /// How long a stream is silent at most: proxies close connections on which nothing moves, often after 60 s.
 const SILENCE: Duration = Duration::from_secs(15);
