@@ -167,7 +167,7 @@ impl Delivery {
         let last = self.started_at.after(retries.longest);
         match retries.wait(self.attempts, random).map(|wait| now.after(wait.max(pause))) {
             Some(due_at) if due_at <= last || self.attempts < FEWEST_ATTEMPTS => {
-                (self.planned_at, self.due_at) = (now, due_at)
+                (self.planned_at, self.due_at) = (now, due_at);
             }
             _ => self.end(DeliveryStatus::Dead, now),
         }

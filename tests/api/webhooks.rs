@@ -428,7 +428,7 @@ async fn what_waits_for_a_webhook_ends_with_it() {
     app.connect_and(
         "WITH RECURSIVE series (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM series WHERE value < 2400)
          INSERT INTO delivery (type, event_id, webhook_id, owner, receiver, created_at, started_at, planned_at, due_at)
-         SELECT 'task.failed', value, 1 + value % 2, 0, 'example.com:443', 1, 1, 1, 4000000000000000
+         SELECT 'task.failed', value, 1 + value % 2, 0, 'example.com:443#' || (1 + value % 2), 1, 1, 1, 4000000000000000
          FROM series",
     )
     .await;
