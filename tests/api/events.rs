@@ -55,6 +55,30 @@ async fn a_task_is_shown_as_it_was_at_each_event() {
 }
 
 #[tokio::test]
+async fn what_was_unconfirmed_is_shown_without_what_became_of_it() {
+    let app = TestApp::spawn().await;
+    let (_, captcha_id) = app.submitted().await;
+    app.connect_and(
+        "UPDATE task SET status = 'unconfirmed', captcha_id = NULL, submitted_at = NULL, due_at = 4000000000000000",
+    )
+    .await;
+    app.connect_and(
+        "UPDATE task SET status = 'submitted', captcha_id = '99', submitted_at = 5000000, attempts = 2",
+    )
+    .await;
+    let told = events(&app, "cursor=earliest").await.0;
+    assert_eq!(types(&told), ["task.created", "task.submitted", "task.unconfirmed", "task.submitted"]);
+    let shown = |event: &Value| {
+        let data = &event["data"];
+        (data["status"].clone(), data["captcha_id"].clone(), data["attempts"].clone())
+    };
+    assert_eq!(shown(&told[1]), (json!("submitted"), json!(captcha_id), json!(1)));
+    assert_eq!(shown(&told[2]), (json!("unconfirmed"), Value::Null, json!(1)));
+    assert_eq!(told[2]["data"]["submitted_at"], Value::Null);
+    assert_eq!(shown(&told[3]), (json!("submitted"), json!("99"), json!(2)));
+}
+
+#[tokio::test]
 async fn every_way_to_end_is_told() {
     let app = TestApp::with(never_solved(), &[]).await;
     let (failed, captcha_id) = app.submitted().await;
