@@ -110,25 +110,22 @@ BEGIN
 END;
 
 -- A captcha ID that becomes known and an answer may be one change, because the answer had come before: they are two
--- events all the same.
-CREATE TRIGGER task_changed AFTER UPDATE OF status, captcha_id ON task
-WHEN OLD.answered_at IS NULL
-     AND ((NEW.status <> OLD.status AND NEW.status NOT IN ('queued', 'submitting', 'submitted'))
-          OR (NEW.captcha_id IS NOT NULL AND NEW.captcha_id IS NOT OLD.captcha_id))
+-- events all the same, and this one comes first. Plain rows of values: an INSERT of a SELECT would make a temporary
+-- table for every row.
+CREATE TRIGGER task_taken BEFORE UPDATE OF captcha_id ON task
+WHEN NEW.captcha_id IS NOT NULL AND NEW.captcha_id IS NOT OLD.captcha_id AND OLD.answered_at IS NULL
 BEGIN
     INSERT INTO event (type, time, owner, task_id, captcha_id, attempts, submitted_at)
-    SELECT 'task.submitted', CAST(unixepoch('subsec') * 1000000 AS INTEGER), NEW.owner, NEW.id, NEW.captcha_id,
-           NEW.attempts, NEW.submitted_at
-    WHERE NEW.captcha_id IS NOT NULL AND NEW.captcha_id IS NOT OLD.captcha_id;
+    VALUES ('task.submitted', CAST(unixepoch('subsec') * 1000000 AS INTEGER), NEW.owner, NEW.id, NEW.captcha_id,
+            NEW.attempts, NEW.submitted_at);
+END;
+
+CREATE TRIGGER task_changed AFTER UPDATE OF status ON task
+WHEN NEW.status <> OLD.status AND OLD.answered_at IS NULL AND NEW.status NOT IN ('queued', 'submitting', 'submitted')
+BEGIN
     INSERT INTO event (type, time, owner, task_id, captcha_id, attempts, submitted_at)
-    SELECT 'task.' || NEW.status, CAST(unixepoch('subsec') * 1000000 AS INTEGER), NEW.owner, NEW.id,
-           NEW.captcha_id, NEW.attempts, NEW.submitted_at
-    WHERE NEW.status <> OLD.status AND NEW.status NOT IN ('queued', 'submitting', 'submitted');
-    -- The event that was stored last is the task's end, if this is one.
-    INSERT INTO delivery (type, task_id, event_id, owner, url, receiver, created_at, started_at, planned_at, due_at)
-    SELECT 'task.' || NEW.status, NEW.id, last_insert_rowid(), NEW.owner, NEW.webhook_url, NEW.webhook_receiver,
-           NEW.answered_at, NEW.answered_at, NEW.answered_at, NEW.answered_at
-    WHERE NEW.webhook_url IS NOT NULL AND NEW.answered_at IS NOT NULL;
+    VALUES ('task.' || NEW.status, CAST(unixepoch('subsec') * 1000000 AS INTEGER), NEW.owner, NEW.id,
+            NEW.captcha_id, NEW.attempts, NEW.submitted_at);
 END;
 
 CREATE TRIGGER pingback_parked AFTER INSERT ON pingback
@@ -136,6 +133,15 @@ WHEN NEW.task_id IS NULL AND NEW.outcome <> 'notice'
 BEGIN
     INSERT INTO event (type, time, pingback_id, captcha_id)
     VALUES ('pingback.unmatched', CAST(unixepoch('subsec') * 1000000 AS INTEGER), NEW.id, NEW.captcha_id);
+END;
+
+CREATE TRIGGER event_told AFTER INSERT ON event
+WHEN NEW.type IN ('task.solved', 'task.failed', 'task.expired', 'task.cancelled')
+     AND (SELECT webhook_url FROM task WHERE id = NEW.task_id) IS NOT NULL
+BEGIN
+    INSERT INTO delivery (type, task_id, event_id, owner, url, receiver, created_at, started_at, planned_at, due_at)
+    SELECT NEW.type, id, NEW.id, owner, webhook_url, webhook_receiver, answered_at, answered_at, answered_at, answered_at
+    FROM task WHERE id = NEW.task_id;
 END;
 
 CREATE TRIGGER event_subscribed AFTER INSERT ON event
