@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::AppState;
 use super::auth::{Caller, Read};
 use super::error::ApiError;
-use super::query::Query;
+use super::query::{Query, named_in_path};
 use super::tasks::{JsonReply, reply};
 use super::wait::{Patience, Reading, wait_found};
 use crate::model::{AnswerBody, CaptchaId};
@@ -34,9 +34,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedCaptcha {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        let id = path.ok().and_then(|Path(id)| id.parse().ok());
-        id.map(Self).ok_or(ApiError::AnswerNotFound)
+        named_in_path(parts, state).await.map(Self).ok_or(ApiError::AnswerNotFound)
     }
 }
 

@@ -1,11 +1,10 @@
 //! `/v1/webhooks/deliveries`: what was sent to callers' URLs, what could not be, and that it is sent again.
 
-use std::str::FromStr as _;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
@@ -16,7 +15,7 @@ use tracing::info;
 use super::AppState;
 use super::auth::{Caller, Read, Submit};
 use super::error::ApiError;
-use super::query::{Query, RowId};
+use super::query::{Query, RowId, named_in_path};
 use super::tasks::{JsonReply, reply};
 use crate::ingest::{MOST_DELIVERIES, Owned};
 use crate::model::{Delivery, DeliveryStatus, EventKind, FeedId, MessageBody, TaskId, Timestamp, TokenId};
@@ -96,9 +95,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedDelivery {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        let id = path.ok().and_then(|Path(id)| RowId::from_str(&id).ok());
-        id.map(|RowId(id)| Self(id)).ok_or(ApiError::DeliveryNotFound)
+        named_in_path(parts, state).await.map(|RowId(id)| Self(id)).ok_or(ApiError::DeliveryNotFound)
     }
 }
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
@@ -130,6 +130,12 @@ fn text_of(value: FieldValue) -> Option<String> {
         }
         FieldValue::Bool(_) | FieldValue::File(_) | FieldValue::Object => None,
     }
+}
+
+/// What the path names, if it is a `T`. What is no id names nothing, even where it is no text.
+pub(super) async fn named_in_path<T: FromStr, S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<T> {
+    let path = Path::<String>::from_request_parts(parts, state).await;
+    path.ok().and_then(|Path(id)| id.parse().ok())
 }
 
 /// A number that names something: digits alone, without a sign.

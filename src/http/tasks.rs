@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::AppState;
 use super::auth::{Caller, Read, Submit};
 use super::error::ApiError;
-use super::query::Query;
+use super::query::{Query, named_in_path};
 use super::wait::{Patience, Reading, Until, wait_ended};
 use crate::ingest::Cancelled;
 use crate::model::{CaptchaType, Status, Task, TaskBody, TaskId, TokenId};
@@ -36,16 +36,14 @@ pub(super) fn reply(body: impl Serialize) -> JsonReply {
     Json(serde_json::to_value(body).expect("what callers see is JSON"))
 }
 
-/// The task id in the path. What is no id names no task, even where it is no text.
+/// The task id in the path.
 pub(super) struct NamedTask(pub(super) TaskId);
 
 impl<S: Send + Sync> FromRequestParts<S> for NamedTask {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        let id = path.ok().and_then(|Path(id)| id.parse().ok());
-        id.map(Self).ok_or(ApiError::TaskNotFound)
+        named_in_path(parts, state).await.map(Self).ok_or(ApiError::TaskNotFound)
     }
 }
 

@@ -1,11 +1,10 @@
 //! `/v1/webhooks`: where callers are told of events, and what signs that.
 
-use std::str::FromStr as _;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
@@ -18,7 +17,7 @@ use tracing::info;
 use super::AppState;
 use super::auth::{Caller, Read, Submit};
 use super::error::ApiError;
-use super::query::{Query, RowId};
+use super::query::{Query, RowId, named_in_path};
 use super::tasks::{JsonReply, reply};
 use crate::ingest::{MOST_WEBHOOKS, Owned, WriteError};
 use crate::model::{
@@ -91,9 +90,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedWebhook {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        let id = path.ok().and_then(|Path(id)| RowId::from_str(&id).ok());
-        id.map(|RowId(id)| Self(id)).ok_or(ApiError::WebhookNotFound)
+        named_in_path(parts, state).await.map(|RowId(id)| Self(id)).ok_or(ApiError::WebhookNotFound)
     }
 }
 

@@ -225,13 +225,7 @@ async fn shutdown_ends_every_wait() {
     let request = format!("GET /v1/answers/{FOREIGN}?wait=300 HTTP/1.1\r\nHost: {address}\r\n\r\n");
     let mut waiting = TcpStream::connect(&address).await.unwrap();
     waiting.write_all(request.as_bytes()).await.unwrap();
-    // Connections are accepted in order: whoever is answered on a new one came after it.
-    let probe = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    for _ in 0..10 {
-        let mut stream = TcpStream::connect(&address).await.unwrap();
-        stream.write_all(probe.as_bytes()).await.unwrap();
-        stream.read_to_end(&mut Vec::new()).await.unwrap();
-    }
+    app.until_accepted().await;
     app.shutdown.cancel();
     let mut reply = String::new();
     let read = timeout(PATIENCE, waiting.read_to_string(&mut reply)).await;

@@ -204,6 +204,15 @@ impl TestApp {
         self.http.post(self.pingback_url()).form(&form).send().await.unwrap().status()
     }
 
+    /// Until every connection to the api listener that was opened before is served: they are accepted in order, so
+    /// whoever is answered on a new one came after them.
+    pub(crate) async fn until_accepted(&self) {
+        for _ in 0..10 {
+            let request = self.http.get(format!("{}/livez", self.api)).header("Connection", "close");
+            request.send().await.unwrap();
+        }
+    }
+
     /// What `in.php` was sent, oldest first.
     pub(crate) fn submissions(&self) -> Vec<Value> {
         let requests = serde_json::to_value(self.sandbox.requests()).unwrap();

@@ -22,13 +22,7 @@ async fn every_waiter_is_told_how_things_stand() {
         stream.write_all(request.as_bytes()).await.unwrap();
         waiting.push(stream);
     }
-    // Connections are accepted in order: whoever is answered on a new one came after all of them.
-    let probe = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    for _ in 0..10 {
-        let mut stream = TcpStream::connect(&address).await.unwrap();
-        stream.write_all(probe.as_bytes()).await.unwrap();
-        stream.read_to_end(&mut Vec::new()).await.unwrap();
-    }
+    app.until_accepted().await;
     app.shutdown.cancel();
     for mut stream in waiting {
         let mut reply = String::new();
