@@ -2,6 +2,7 @@
 
 mod emulation;
 mod parts;
+mod replicas;
 mod setup;
 mod tls;
 
@@ -35,6 +36,7 @@ use crate::model::{AddressRules, Price, Timestamp};
 use crate::provider::{OwnListeners, PingbackUrls, Provider, Route};
 use crate::reconciler::Reconciler;
 use crate::registrar::Registrar;
+use crate::replicas::Lead;
 use crate::reporter::{ReportDesk, Reporter};
 use crate::retention::Retention;
 use crate::sandbox::{self, Sandbox};
@@ -196,13 +198,14 @@ struct Wiring<'a> {
 impl Wiring<'_> {
     /// Starts every part.
     async fn start(self, listeners: Listeners, hang_up: &watch::Sender<()>) -> anyhow::Result<()> {
-        let access = setup::access(self.config, listeners.api.local_addr()?, self.store).await?;
+        let access = Arc::new(setup::access(self.config, listeners.api.local_addr()?, self.store).await?);
+        let (lead, others) = replicas::lead(self.store)?;
         let solve_times = Arc::new(Mutex::new(self.store.solve_times().await?));
         let heralds = Heralds { solve_times, ..Heralds::default() };
         let id = AccountId::new(self.provider.key_digest());
         let (ingest, writer) = ingest::writer(self.store.clone(), id, heralds.clone());
         self.parts.start("writer", writer.run());
-        let account = self.account(ingest.clone(), &heralds).await?;
+        let account = self.account(ingest.clone(), &heralds, &lead).await?;
 
         let daily_limit =
             self.config.spend.daily_limit.as_ref().and_then(|limit| limit.parse::<Price>().ok());
@@ -214,8 +217,21 @@ impl Wiring<'_> {
             url_per_task: self.config.pingback.url_mode == UrlMode::PerTask,
             daily_limit: daily_limit.as_ref().map(Price::nanos),
         };
-        self.parts.start("dispatcher", dispatcher.run(self.shutdown.clone()));
-        let desk = self.start_upkeep(&account, &ingest);
+        let dispatcher = Arc::new(dispatcher);
+        self.start_leading(&lead, "dispatcher", move |over| Arc::clone(&dispatcher).run(over));
+        let desk = self.start_upkeep(&account, &ingest, &lead);
+        let news = others.as_ref().map(|others| Arc::clone(&others.news));
+        if let Some(others) = others {
+            let shared = replicas::Shared {
+                config: self.config,
+                store: self.store,
+                account: &account,
+                heralds: &heralds,
+                desk: &desk,
+                access: &access,
+            };
+            others.start(shared, self.parts, self.shutdown).await?;
+        }
         let own = OwnListeners::new([listeners.public.local_addr()?, listeners.api.local_addr()?]);
         self.start_delivery(&ingest, &heralds, own)?;
 
@@ -234,6 +250,8 @@ impl Wiring<'_> {
             account,
             desk,
             access,
+            lead,
+            news,
             max_wait: self.config.api.max_wait,
             hold: self.config.compat.hold,
             daily_limit,
@@ -261,43 +279,58 @@ impl Wiring<'_> {
     }
 
     /// The account as the last process left it.
-    async fn account(&self, ingest: Ingest, heralds: &Heralds) -> anyhow::Result<Account> {
+    async fn account(&self, ingest: Ingest, heralds: &Heralds, lead: &Lead) -> anyhow::Result<Account> {
         let secrets = setup::pingback_secrets(self.config, self.store).await?;
         let is_wanted = self.base_url.is_some() && self.config.pingback.register;
         let parts = account::Parts {
             provider: self.provider.clone(),
             ingest,
+            store: self.store.clone(),
+            lead: lead.clone(),
             urls: PingbackUrls::new(self.base_url.clone(), secrets),
             solve_times: Arc::clone(&heralds.solve_times),
             registration: if is_wanted { Registration::Pending } else { Registration::Off },
         };
-        Ok(Account::restore(parts, self.store).await?)
+        Ok(Account::restore(parts).await?)
     }
 
     /// Starts what works in the background; where callers leave their reports.
-    fn start_upkeep(&self, account: &Account, ingest: &Ingest) -> Arc<ReportDesk> {
-        let (store, shutdown) = (self.store, self.shutdown);
-        let registrar = Registrar {
+    fn start_upkeep(&self, account: &Account, ingest: &Ingest, lead: &Lead) -> Arc<ReportDesk> {
+        let store = self.store;
+        let registrar = Arc::new(Registrar {
             account: account.clone(),
             store: store.clone(),
             is_wanted: self.config.pingback.register,
-        };
-        self.parts.start("registrar", registrar.run(shutdown.clone()));
+        });
+        self.start_leading(lead, "registrar", move |over| Arc::clone(&registrar).run(over));
         let resubmit = self.config.provider.unconfirmed == Unconfirmed::Resubmit;
-        let reconciler = Reconciler::new(account.clone(), ingest.clone(), store.clone(), resubmit);
-        self.parts.start("reconciler", reconciler.run(shutdown.clone()));
+        let works_with = (account.clone(), ingest.clone(), store.clone());
+        self.start_leading(lead, "reconciler", move |over| {
+            let (account, ingest, store) = works_with.clone();
+            Reconciler::new(account, ingest, store, resubmit).run(over)
+        });
         let desk = Arc::new(ReportDesk::default());
-        let reporter = Reporter {
+        let reporter = Arc::new(Reporter {
             account: account.clone(),
             ingest: ingest.clone(),
             store: store.clone(),
             desk: Arc::clone(&desk),
-        };
-        self.parts.start("reporter", reporter.run(shutdown.clone()));
+        });
+        self.start_leading(lead, "reporter", move |over| Arc::clone(&reporter).run(over));
         let (answers, tasks) = (self.config.retention.answers, self.config.retention.tasks);
-        let retention = Retention { ingest: ingest.clone(), answers, tasks };
-        self.parts.start("retention", retention.run(shutdown.clone()));
+        let retention = Arc::new(Retention { ingest: ingest.clone(), answers, tasks });
+        self.start_leading(lead, "retention", move |over| Arc::clone(&retention).run(over));
         desk
+    }
+
+    /// Starts a part that works only while this replica leads.
+    fn start_leading<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        lead: &Lead,
+        name: &'static str,
+        work: impl Fn(CancellationToken) -> F + Send + Sync + 'static,
+    ) {
+        self.parts.start(name, lead.clone().run(self.shutdown.clone(), work));
     }
 
     /// Starts what calls receivers of callers.

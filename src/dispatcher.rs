@@ -98,7 +98,7 @@ impl Flights {
 
 impl Dispatcher {
     /// Sends until `shutdown`; requests that have begun are brought to their end.
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let mut registration = self.sender.account.registration();
         let known = registration.wait_for(|state| *state != Registration::Pending);
         // A provider that cannot be asked may still take tasks, and know the URL from before.

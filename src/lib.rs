@@ -15,6 +15,7 @@
 //! | `feed` | the events, read while they grow |
 //! | `provider` | the client of `in.php` and `res.php` |
 //! | `account` | the only way to it: pauses, credit, the proof of the key |
+//! | `replicas` | what those that share a database know of each other, and which of them leads |
 //! | `dispatcher` | sends queued tasks to the provider |
 //! | `registrar` | keeps our pingback URL registered |
 //! | `reconciler` | asks for answers that did not come, ends tasks whose time is over |
@@ -39,6 +40,7 @@ pub mod model;
 mod provider;
 mod reconciler;
 mod registrar;
+mod replicas;
 mod reporter;
 mod retention;
 pub mod sandbox;

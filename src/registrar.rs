@@ -1,5 +1,6 @@
 //! Keeps our pingback URL registered: the provider sends answers only to URLs that it knows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,6 +16,9 @@ use crate::store::Store;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// Between looks at the list of URLs. Each is a request to `res.php`, which are rationed.
 const INTERVAL: Duration = Duration::from_secs(600);
+/// How long a new secret is stored before tasks are sent with it: every replica reads the secrets once a second, and
+/// each of them may get the answers.
+const KNOWN_TO_ALL: Duration = Duration::from_secs(3);
 /// How long a retired URL stays after its last task is done: pingbacks may come late.
 const GRACE: Duration = Duration::from_secs(900);
 
@@ -29,7 +33,7 @@ pub(crate) struct Registrar {
 
 impl Registrar {
     /// Looks after the registration until `shutdown`.
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let mut pause = FIRST_PAUSE;
         let mut changes = self.account.changes();
         loop {
@@ -40,7 +44,7 @@ impl Registrar {
                 _ => pause,
             };
             self.log(&before, &state);
-            self.account.set_registration(state);
+            self.account.set_registration(state).await;
             let wait = pause;
             pause = if wait == INTERVAL { FIRST_PAUSE } else { (pause * 2).min(INTERVAL) };
             tokio::select! {
@@ -125,11 +129,14 @@ impl Registrar {
     /// The provider knows the new URL: tasks are sent with it from now on.
     async fn promote(&self, new: Option<Secret>) {
         let Some(new) = new else { return };
+        if self.store.is_shared() {
+            tokio::time::sleep(KNOWN_TO_ALL).await;
+        }
         let promote = |secrets: &mut Secrets| {
-            let is_next = secrets.next.as_ref().is_some_and(|next| next.matches(new.expose()));
-            if is_next {
-                secrets.next = None;
-                secrets.rotate(new, Timestamp::now());
+            let next = secrets.next.take_if(|next| next.matches(new.expose()));
+            let is_next = next.is_some();
+            if let Some(next) = next {
+                secrets.rotate(next, Timestamp::now());
             }
             is_next
         };

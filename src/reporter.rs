@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -12,6 +12,7 @@ use crate::account::{Account, Unanswered};
 use crate::ingest::Ingest;
 use crate::model::{ErrorCode, Gate, Remedy, Report, Script, Timestamp};
 use crate::provider::{Question, Reply, Shape};
+use crate::replicas::{News, SAFETY_INTERVAL};
 use crate::store::{Store, StoreError};
 
 /// How often reports are tried again that could not be sent.
@@ -41,9 +42,22 @@ impl Default for ReportDesk {
     }
 }
 
+impl ReportDesk {
+    /// Passes on what other replicas tell of reports, until `shutdown`; and every second, as if they had.
+    pub(crate) async fn pass_on(self: Arc<Self>, news: Arc<News>, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            let told = timeout(SAFETY_INTERVAL, news.reports.notified());
+            if let Some(Ok(())) = shutdown.run_until_cancelled(told).await {
+                self.arrived.notify_one();
+            }
+            self.ended.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+}
+
 impl Reporter {
     /// Sends until `shutdown`.
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
             let sent = shutdown.run_until_cancelled(self.send_open()).await;
             if let Some(Err(error)) = sent {

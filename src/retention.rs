@@ -1,5 +1,6 @@
 //! Forgets answers, then tasks, when they are old enough, in small batches.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ pub(crate) struct Retention {
 
 impl Retention {
     /// Forgets until `shutdown`.
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         while shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
             while !shutdown.is_cancelled() && self.forget_batch(Timestamp::now()).await {}
         }

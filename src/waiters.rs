@@ -87,6 +87,11 @@ impl<K: Eq + Hash + Clone, V: Clone> Waiters<K, V> {
 }
 
 impl<K: Eq + Hash, V> Waiters<K, V> {
+    /// Whether anybody waits for it.
+    pub(crate) fn has(&self, key: &K) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0 && self.shard(key).contains_key(key)
+    }
+
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
         let index = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
         lock(&self.shards[index])

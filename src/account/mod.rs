@@ -7,12 +7,14 @@
 //! | `pauses` | pauses that the provider asked for: told, stored, explained, ended |
 //! | `sent` | what a reply of `in.php` means for its task |
 //! | `registration` | how far the registration of our pingback URL has come |
+//! | `shared` | what other replicas found out, or changed |
 //! | `tally` | what was called, and what came of it |
 
 mod balance;
 mod pauses;
 mod registration;
 mod sent;
+mod shared;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -29,15 +31,15 @@ use pauses::explained;
 pub(crate) use registration::{Registration, remedy};
 pub(crate) use tally::{Call, Tally};
 
-use crate::ingest::{Ingest, SharedSolveTimes, WriteError};
+use crate::ingest::{Ingest, Paid, SharedSolveTimes, WriteError};
 use crate::model::{
     Backoff, Captcha, CaptchaType, Cause, ErrorCode, Gate, Hold, Pace, Remedy, Script, Secret, Sent, Signal,
     Timestamp,
 };
 use crate::provider::{
-    LoopMark, PingbackUrl, PingbackUrls, Provider, ProviderError, Question, Reply, Secrets, Shape, explain,
-    signal,
+    LoopMark, PingbackUrl, PingbackUrls, Provider, ProviderError, Question, Reply, Shape, explain, signal,
 };
+use crate::replicas::Lead;
 use crate::store::{AccountId, Store, StoreError};
 
 /// Calls that look after nothing urgent leave so many for those that fetch answers.
@@ -50,6 +52,9 @@ pub(crate) struct Account(Arc<Shared>);
 struct Shared {
     provider: Provider,
     ingest: Ingest,
+    store: Store,
+    /// Whether this replica may submit.
+    lead: Lead,
     urls: PingbackUrls,
     state: Mutex<State>,
     /// Whether the provider has accepted the key in this process. Until then one request at a time: a
@@ -79,6 +84,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     backoff: Backoff,
+    /// The pauses as they are on disk, as far as is known.
+    stored: Backoff,
     /// The day's money is not enough for the next task.
     is_short_of_money: bool,
 }
@@ -104,6 +111,8 @@ pub(crate) enum Unanswered {
 pub(crate) struct Parts {
     pub(crate) provider: Provider,
     pub(crate) ingest: Ingest,
+    pub(crate) store: Store,
+    pub(crate) lead: Lead,
     pub(crate) urls: PingbackUrls,
     pub(crate) solve_times: SharedSolveTimes,
     pub(crate) registration: Registration,
@@ -112,10 +121,11 @@ pub(crate) struct Parts {
 impl Account {
     /// The account as it was left: with its pauses and its credit. A stop for a loop ends here: the way to
     /// the provider may be another one than before, and one request finds out.
-    pub(crate) async fn restore(parts: Parts, store: &Store) -> Result<Self, StoreError> {
-        let Parts { provider, ingest, urls, solve_times, registration } = parts;
+    pub(crate) async fn restore(parts: Parts) -> Result<Self, StoreError> {
+        let Parts { provider, ingest, store, lead, urls, solve_times, registration } = parts;
         let id = AccountId::new(provider.key_digest());
-        let mut backoff = store.backoff(&id).await?;
+        let stored = store.backoff(&id).await?;
+        let mut backoff = stored.clone();
         let is_saved = !backoff.forget_loops();
         if !is_saved {
             info!("Sending stopped because the provider's address led back to pingbox: it is tried again");
@@ -128,8 +138,10 @@ impl Account {
         Ok(Self(Arc::new(Shared {
             provider,
             ingest,
+            store,
+            lead,
             urls,
-            state: Mutex::new(State { backoff, is_short_of_money: false }),
+            state: Mutex::new(State { backoff, stored, is_short_of_money: false }),
             is_proven: AtomicBool::new(false),
             alone: tokio::sync::Mutex::new(()),
             credit: AtomicU32::new(credit.calls.level()),
@@ -157,6 +169,10 @@ impl Account {
         let alone = self.admit(Script::In).await;
         let started = Instant::now();
         let Ok(alone) = alone else { return (Sent::Unsent, started) };
+        // Another replica may submit from here on, and would not know of this request.
+        if !self.0.lead.is_held() {
+            return (Sent::Unsent, started);
+        }
         let kind = captcha.kind;
         let result = self.0.provider.submit(captcha, url).await;
         let now = Timestamp::now();
@@ -182,14 +198,15 @@ impl Account {
 
     async fn call(&self, question: &OwnedQuestion, reserve: u32) -> Result<Reply, Unanswered> {
         let alone = self.admit(Script::Res).await.map_err(Unanswered::Held)?;
-        let Some(credit) = self.0.ingest.pay(reserve).await? else {
-            return Err(Unanswered::NoCredit);
-        };
+        let Paid { left, backoff } = self.0.ingest.pay(reserve).await?;
+        let credit = left.ok_or(Unanswered::NoCredit)?;
         self.0.credit.store(credit, Ordering::Relaxed);
-        // Paying took a commit: meanwhile the provider may have asked for a pause.
-        if matches!(self.gate(Script::Res), Gate::Until(_) | Gate::Stopped) {
+        // Paying took a commit: meanwhile the provider may have asked for a pause, another replica perhaps.
+        let gates = [self.gate(Script::Res), backoff.gate(Script::Res, Timestamp::now())];
+        if gates.iter().any(|gate| matches!(gate, Gate::Until(_) | Gate::Stopped)) {
             self.refund().await;
-            return Err(Unanswered::Held(self.cause(Script::Res)));
+            let cause = backoff.hold(Script::Res).map(|hold| hold.cause.clone());
+            return Err(Unanswered::Held(cause.unwrap_or_else(|| self.cause(Script::Res))));
         }
         let result = question.put_to(&self.0.provider).await;
         if result.as_ref().is_err_and(ProviderError::is_unsent) {
@@ -330,10 +347,6 @@ impl Account {
         self.0.registration.subscribe()
     }
 
-    pub(crate) fn set_registration(&self, registration: Registration) {
-        self.0.registration.send_replace(registration);
-    }
-
     /// Whether no pingbacks can come, so that answers are asked for; then why.
     pub(crate) fn why_polling(&self) -> Option<String> {
         if self.urls().current().is_none() {
@@ -352,21 +365,6 @@ impl Account {
         }
         let times = self.0.solve_times.lock().unwrap_or_else(PoisonError::into_inner);
         Pace::Overdue { typical: times.p90(kind) }
-    }
-
-    /// Changes the secrets of our URLs, on disk first; `change` says whether it did so.
-    pub(crate) async fn change_secrets(
-        &self,
-        change: impl FnOnce(&mut Secrets) -> bool,
-    ) -> Result<bool, WriteError> {
-        let _turn = self.0.changing_secrets.lock().await;
-        let mut secrets = self.0.urls.secrets();
-        if !change(&mut secrets) {
-            return Ok(false);
-        }
-        self.0.ingest.remember(SECRETS, secrets.to_json()).await?;
-        self.0.urls.replace(secrets);
-        Ok(true)
     }
 }
 
@@ -395,6 +393,9 @@ impl OwnedQuestion {
 
 /// Under this name the database remembers the secrets of our pingback URLs.
 pub(crate) const SECRETS: &str = "pingback_secrets";
+
+/// Under this one, how far their registration has come.
+const REGISTRATION: &str = "registration";
 
 const SHORT_OF_MONEY: &str =
     "spend.daily_limit would be exceeded: tasks are sent again tomorrow (UTC), or when the limit is raised";

@@ -24,10 +24,19 @@ impl Account {
         if self.0.is_saved.swap(true, Ordering::AcqRel) {
             return;
         }
-        let backoff = self.backoff();
-        if let Err(error) = self.0.ingest.store_backoff(backoff).await {
-            self.0.is_saved.store(false, Ordering::Release);
-            warn!(%error, "Could not store the pauses that the provider asked for: {error}");
+        let (before, after) = {
+            let state = self.state();
+            (state.stored.clone(), state.backoff.clone())
+        };
+        match self.0.ingest.change_backoff(before, after.clone()).await {
+            Ok(changed) => {
+                self.state().stored = after;
+                self.adopt(changed);
+            }
+            Err(error) => {
+                self.0.is_saved.store(false, Ordering::Release);
+                warn!(%error, "Could not store the pauses that the provider asked for: {error}");
+            }
         }
     }
 
@@ -100,7 +109,7 @@ pub(super) fn explained(hold: &Hold, route: &Route) -> String {
 }
 
 /// Once per change, not once per request.
-fn log_change(before: &Backoff, after: &Backoff, route: &Route) {
+pub(super) fn log_change(before: &Backoff, after: &Backoff, route: &Route) {
     let mut is_loop_told = false;
     for script in Script::ALL {
         let name = script.as_str();

@@ -32,6 +32,28 @@ impl Registration {
     }
 }
 
+impl Registration {
+    /// As it is remembered.
+    pub(super) fn to_word(&self) -> String {
+        match self {
+            Self::Refused(code) => format!("refused {code}"),
+            Self::Unreachable(reason) => format!("unreachable {reason}"),
+            other => other.as_str().to_owned(),
+        }
+    }
+
+    /// What was remembered.
+    pub(super) fn of_word(word: &str) -> Self {
+        match word.split_once(' ') {
+            Some(("refused", code)) => Self::Refused(ErrorCode::known(code)),
+            Some(("unreachable", reason)) => Self::Unreachable(reason.to_owned()),
+            _ if word == "registered" => Self::Done,
+            _ if word == "off" => Self::Off,
+            _ => Self::Pending,
+        }
+    }
+}
+
 impl fmt::Display for Registration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use super::*;
 use crate::ingest::{Heralds, writer};
 use crate::model::{FieldValue, Fields, Submission};
-use crate::provider::{Credentials, LoopMark, OwnListeners, Route};
+use crate::provider::{Credentials, LoopMark, OwnListeners, Route, Secrets};
+use crate::replicas::Lead;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Where the provider is.
@@ -89,11 +90,13 @@ async fn account(store: &Store, port: u16, leads_to: Arc<Mutex<IpAddr>>) -> Acco
     let parts = Parts {
         provider,
         ingest,
+        store: store.clone(),
+        lead: Lead::always(),
         urls: PingbackUrls::new(None, Secrets::new(Secret::new("secret"))),
         solve_times: Arc::default(),
         registration: Registration::Off,
     };
-    Account::restore(parts, store).await.unwrap()
+    Account::restore(parts).await.unwrap()
 }
 
 #[tokio::test]

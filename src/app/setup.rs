@@ -15,10 +15,10 @@ use url::Url;
 
 use crate::account::SECRETS;
 use crate::config::{self, Auth, Config, DatabaseUrl, Tls};
-use crate::http::{Access, Identity, Rotation, Scopes};
+use crate::http::{Access, Identity, Rotation, Rule, Scopes, Tokens};
 use crate::model::{Secret, Timestamp, TokenId};
 use crate::provider::{Credentials, LoopMark, Route, RouteError, Secrets, explain};
-use crate::store::Store;
+use crate::store::{Server, Store, TokenRow, WriteTx};
 
 /// Under these names the database remembers; the first is how versions before rotation kept the secret.
 const PINGBACK_SECRET: &str = "pingback_secret";
@@ -41,23 +41,28 @@ pub(crate) fn use_ring() {
 
 /// Opens the database, and keeps the sandbox's tasks and a real account's apart.
 pub(super) async fn open_store(config: &Config, now: Timestamp) -> anyhow::Result<Store> {
-    let DatabaseUrl::Sqlite(path) = &config.database.url else {
-        bail!("PostgreSQL is not available in this version: remove database.url");
+    let store = match &config.database.url {
+        DatabaseUrl::Sqlite(path) => Store::open(path, now).await?,
+        DatabaseUrl::Postgres(url) => {
+            let (listen_url, pool_size) = (config.database.listen_url.clone(), config.database.pool_size);
+            Store::connect(&Server { url: url.clone(), listen_url, pool_size }).await?
+        }
     };
-    let store = Store::open(path, now).await?;
     let used_with = if config.sandbox { "sandbox" } else { "account" };
-    let before = store.recall(USED_WITH).await?;
+    let mut writing = store.writing().await;
+    let mut tx = writing.begin().await?;
+    let before = tx.recall(USED_WITH).await?;
     if before.as_deref() == Some(used_with) {
+        tx.commit().await?;
         return Ok(store);
     }
     if before.as_deref() == Some("account") && store.has_tasks().await? {
-        bail!(
-            "the database {} holds tasks of a real account: give the sandbox a data.dir of its own",
-            path.display()
-        );
+        let (database, remedy) = match &config.database.url {
+            DatabaseUrl::Sqlite(path) => (path.display().to_string(), "a data.dir"),
+            DatabaseUrl::Postgres(_) => ("of database.url".to_owned(), "a database"),
+        };
+        bail!("the database {database} holds tasks of a real account: give the sandbox {remedy} of its own");
     }
-    let mut writing = store.writing().await;
-    let mut tx = writing.begin().await?;
     let abandoned = tx.abandon_open_tasks(now).await?;
     tx.remember(USED_WITH, used_with).await?;
     tx.commit().await?;
@@ -92,12 +97,13 @@ pub(super) async fn check_route(base_url: &Url, route: &Route) -> anyhow::Result
 /// What our requests carry: made once, and the same for all who work on this database.
 pub(super) async fn loop_mark(store: &Store) -> anyhow::Result<LoopMark> {
     let is_sound = |id: &String| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if let Some(id) = store.recall(LOOP_MARK).await?.filter(is_sound) {
+    let mut writing = store.writing().await;
+    let mut tx = writing.begin().await?;
+    if let Some(id) = tx.recall(LOOP_MARK).await?.filter(is_sound) {
+        tx.commit().await?;
         return Ok(LoopMark::new(&Secret::new(id)));
     }
     let id = random_secret()?;
-    let mut writing = store.writing().await;
-    let mut tx = writing.begin().await?;
     tx.remember(LOOP_MARK, id.expose()).await?;
     tx.commit().await?;
     Ok(LoopMark::new(&id))
@@ -106,13 +112,15 @@ pub(super) async fn loop_mark(store: &Store) -> anyhow::Result<LoopMark> {
 /// The secret segments of our pingback URLs: configured, or made once and kept. A secret that is
 /// configured anew takes the place of the last one, which stays valid for the tasks sent with it.
 pub(super) async fn pingback_secrets(config: &Config, store: &Store) -> anyhow::Result<Secrets> {
-    let kept = match store.recall(SECRETS).await? {
+    let mut writing = store.writing().await;
+    let mut tx = writing.begin().await?;
+    let kept = match tx.recall(SECRETS).await? {
         Some(text) => Some(Secrets::from_json(&text).context("the stored pingback secrets are damaged")?),
-        None => store.recall(PINGBACK_SECRET).await?.map(|secret| Secrets::new(Secret::new(secret))),
+        None => tx.recall(PINGBACK_SECRET).await?.map(|secret| Secrets::new(Secret::new(secret))),
     };
     let secrets = match (kept, &config.pingback.secret) {
-        (Some(kept), None) => return Ok(kept),
-        (Some(kept), Some(secret)) if secret.matches(kept.current.expose()) => return Ok(kept),
+        (Some(kept), None) => kept,
+        (Some(kept), Some(secret)) if secret.matches(kept.current.expose()) => kept,
         (Some(mut kept), Some(secret)) => {
             kept.next = None;
             kept.rotate(secret.clone(), Timestamp::now());
@@ -123,8 +131,6 @@ pub(super) async fn pingback_secrets(config: &Config, store: &Store) -> anyhow::
         (None, Some(secret)) => Secrets::new(secret.clone()),
         (None, None) => Secrets::new(random_secret()?),
     };
-    let mut writing = store.writing().await;
-    let mut tx = writing.begin().await?;
     tx.remember(SECRETS, &secrets.to_json()).await?;
     tx.commit().await?;
     Ok(secrets)
@@ -144,10 +150,31 @@ pub(super) fn rotation(config: &Config) -> Rotation {
 /// one is made and written to a file.
 pub(super) async fn access(config: &Config, api: SocketAddr, store: &Store) -> anyhow::Result<Access> {
     if config.api.auth == Auth::None {
-        return Ok(Access::Open { loopback: None });
+        return Ok(Access::new(Rule::Open { loopback: None }));
     }
-    let mut tokens: HashMap<[u8; 32], Identity> = HashMap::new();
-    for row in store.tokens().await? {
+    let mut writing = store.writing().await;
+    let mut tx = writing.begin().await?;
+    let tokens = tokens(config, tx.tokens().await?)?;
+    if !tokens.is_empty() {
+        tx.commit().await?;
+        return Ok(Access::new(Rule::Tokens(tokens)));
+    }
+    if api.ip().is_loopback() {
+        tx.commit().await?;
+        let scheme = config.api.tls.scheme();
+        info!(
+            "There is no token: whoever reaches {scheme}://{api} on this machine may call. Set api.token to change that"
+        );
+        return Ok(Access::new(Rule::Open { loopback: Some(names(config)) }));
+    }
+    let (digest, identity) = first_token(&config.data.dir, tx).await?;
+    Ok(Access::new(Rule::Tokens(HashMap::from([(digest, identity)]))))
+}
+
+/// The tokens that open the api listener: those that are stored, and the one that is configured.
+pub(super) fn tokens(config: &Config, stored: Vec<TokenRow>) -> anyhow::Result<Tokens> {
+    let mut tokens = Tokens::new();
+    for row in stored {
         let digest = row.digest.try_into().map_err(|_| anyhow::anyhow!("a stored token is damaged"))?;
         tokens.insert(digest, Identity { token: row.id, scopes: Scopes::parse(&row.scopes) });
     }
@@ -155,18 +182,7 @@ pub(super) async fn access(config: &Config, api: SocketAddr, store: &Store) -> a
         let identity = Identity { token: TokenId::LOCAL, scopes: Scopes::ADMIN };
         tokens.insert(Sha256::digest(token.expose()).into(), identity);
     }
-    if !tokens.is_empty() {
-        return Ok(Access::Tokens(tokens));
-    }
-    if api.ip().is_loopback() {
-        let scheme = config.api.tls.scheme();
-        info!(
-            "There is no token: whoever reaches {scheme}://{api} on this machine may call. Set api.token to change that"
-        );
-        return Ok(Access::Open { loopback: Some(names(config)) });
-    }
-    let (digest, identity) = first_token(&config.data.dir, store).await?;
-    Ok(Access::Tokens(HashMap::from([(digest, identity)])))
+    Ok(tokens)
 }
 
 /// The names by which callers reach the api listener because an operator arranged it: through a hosts
@@ -180,14 +196,12 @@ fn names(config: &Config) -> Vec<String> {
     provider.chain(config.provider.resolve.keys().cloned()).chain(certified.iter().cloned()).collect()
 }
 
-async fn first_token(folder: &Path, store: &Store) -> anyhow::Result<([u8; 32], Identity)> {
+async fn first_token(folder: &Path, mut tx: WriteTx<'_>) -> anyhow::Result<([u8; 32], Identity)> {
     let token = random_secret()?;
     let path = folder.join(TOKEN_FILE);
     // The file comes first: a token that is stored but written nowhere would lock everybody out.
     write_private(&path, token.expose()).with_context(|| format!("could not write {}", path.display()))?;
     let digest: [u8; 32] = Sha256::digest(token.expose()).into();
-    let mut writing = store.writing().await;
-    let mut tx = writing.begin().await?;
     let id = tx.insert_token("first", &digest, "admin", Timestamp::now()).await?;
     tx.commit().await?;
     info!(path = %path.display(), "A first admin token is in {}", path.display());

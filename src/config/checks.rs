@@ -1,4 +1,4 @@
-//! What must fit together, what is not built yet, and what is legal but unwise.
+//! What must fit together, and what is legal but unwise.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,6 +22,10 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
              in the configuration file; or try `pingbox serve --sandbox`, which needs none",
         );
     }
+    if config.database.listen_url.is_some() && matches!(config.database.url, DatabaseUrl::Sqlite(_)) {
+        let text = "is of use only with PostgreSQL: set database.url to a postgres:// URL, or remove this";
+        reader.complain("database.listen_url", text);
+    }
     let both_sound = reader.is_sound("public.listen") && reader.is_sound("api.listen");
     if both_sound && collide(config.public.listen, config.api.listen) {
         let text = format!(
@@ -36,13 +40,6 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     same_host && one.port() == other.port() && one.port() != 0
-}
-
-/// Refuses what this version cannot do, so that no one relies on it.
-pub(super) fn unavailable(config: &Config, reader: &mut Reader) {
-    if matches!(config.database.url, DatabaseUrl::Postgres(_)) {
-        reader.complain("database.url", "PostgreSQL is not available in this version: remove it");
-    }
 }
 
 impl Config {

@@ -14,7 +14,8 @@ use super::settings::Settings;
 use super::sources::Sources;
 use super::values::{
     address, amount, api_key, api_token, base_url, certificate_name, choice, database_url, duration,
-    file_name, host_name, ip, log_filter, network, number, path, pingback_secret, private_network, switch,
+    file_name, host_name, ip, log_filter, network, number, path, pingback_secret, pool_size, postgres_url,
+    private_network, switch,
 };
 
 const fn seconds(least: u64, most: u64) -> RangeInclusive<Duration> {
@@ -44,7 +45,11 @@ impl Config {
             api: api(&mut reader),
             provider: provider(&mut reader),
             compat: Compat { hold: reader.value("compat.hold", |text| duration(text, seconds(0, 30))) },
-            database: Database { url: reader.value("database.url", |text| database_url(text, &data.dir)) },
+            database: Database {
+                url: reader.value("database.url", |text| database_url(text, &data.dir)),
+                pool_size: reader.value("database.pool_size", pool_size),
+                listen_url: reader.optional("database.listen_url", postgres_url),
+            },
             data,
             retention: Retention {
                 answers: reader.value("retention.answers", |text| duration(text, RETENTION)),
@@ -56,7 +61,6 @@ impl Config {
             sandbox,
         };
         checks::across(&config, &mut reader);
-        checks::unavailable(&config, &mut reader);
         ConfigErrors::unless_empty(reader.settings.problems)?;
         Ok(config)
     }

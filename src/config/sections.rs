@@ -180,6 +180,10 @@ pub struct Data {
 pub struct Database {
     /// Which database, and where.
     pub url: DatabaseUrl,
+    /// Connections to PostgreSQL for callers' reads, 1 to 200.
+    pub pool_size: u32,
+    /// Another `postgres://…` URL of the same database, for `LISTEN`.
+    pub listen_url: Option<Secret>,
 }
 
 /// `database.url`

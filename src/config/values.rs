@@ -258,13 +258,28 @@ pub(super) fn pingback_secret(text: &str) -> Parsed<Secret> {
 /// Stands for the value of `data.dir`.
 pub(super) const DATA_DIR: &str = "<data.dir>";
 
+fn is_postgres(text: &str) -> bool {
+    text.starts_with("postgres://") || text.starts_with("postgresql://")
+}
+
+/// The URL of a PostgreSQL database. What it asks of the connection is understood when it is made.
+pub(super) fn postgres_url(text: &str) -> Parsed<Secret> {
+    match Url::parse(text) {
+        Ok(url) if is_postgres(text) && url.has_host() => Ok(Secret::new(text)),
+        _ => Err("must be as in `postgres://user:password@host:5432/name`".to_owned()),
+    }
+}
+
+/// Connections to PostgreSQL.
+pub(super) fn pool_size(text: &str) -> Parsed<u32> {
+    let size = number(text)?;
+    if (1..=200).contains(&size) { Ok(size) } else { Err("must be from 1 to 200".to_owned()) }
+}
+
 /// Where the database is. SQLite paths are taken as they are, without percent-decoding.
 pub(super) fn database_url(text: &str, data_dir: &Path) -> Parsed<DatabaseUrl> {
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        return match Url::parse(text) {
-            Ok(url) if url.has_host() => Ok(DatabaseUrl::Postgres(Secret::new(text))),
-            _ => Err("must be as in `postgres://user:password@host:5432/name`".to_owned()),
-        };
+    if is_postgres(text) {
+        return postgres_url(text).map(DatabaseUrl::Postgres);
     }
     let scheme = text.strip_prefix("sqlite:");
     let Some(path) = scheme.map(|path| path.strip_prefix("//").unwrap_or(path)) else {

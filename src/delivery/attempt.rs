@@ -58,7 +58,7 @@ impl Work {
         if failed_again {
             self.give_up_old(&target).await;
         }
-        Ended { id: delivery.id, owner: delivery.owner, receiver: delivery.receiver }
+        Ended::of(&delivery)
     }
 
     async fn send(&self, delivery: &Delivery, mut message: Message) -> Attempt {

@@ -48,8 +48,13 @@ const MAX_PER_OWNER: u32 = 16;
 /// the same receivers, may come first.
 const LOOK: u32 = 64;
 
-/// Delivers what is due. Nothing is claimed on disk: one process has the database, and knows what it has
-/// under way. So a message is repeated when the process ends between its delivery and the note of it.
+/// For how long other replicas leave a delivery alone: longer than an attempt takes. If its result cannot be stored in
+/// that time, or the process ends, another one tries it again.
+const CLAIM: Duration = Duration::from_secs(60);
+
+/// Delivers what is due. A process that has the database to itself knows what it has under way; one that shares it
+/// claims each delivery before it tries it. A message is repeated when the process ends between its delivery and the
+/// note of it.
 pub(crate) struct Deliverer {
     work: Arc<Work>,
     /// The writer says that there is something new.
@@ -114,11 +119,12 @@ impl Deliverer {
             shutdown.run_until_cancelled(sleep_until(next_look)).await;
             next_look = Instant::now() + rhythm.look_pause;
             shutdown.run_until_cancelled(self.mind_clock(Timestamp::now())).await;
+            let looked = Instant::now();
             let started = self.start_due(&mut attempts).await.unwrap_or_else(|error| {
                 warn!(%error, "Could not look for messages to deliver: {error}");
                 0
             });
-            let pause = if started > 0 { Duration::ZERO } else { self.until_look() };
+            let pause = if started > 0 { Duration::ZERO } else { self.until_look(looked) };
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = self.called_back.notified() => {}
@@ -140,6 +146,10 @@ impl Deliverer {
                 "Some messages were not delivered in time: they are tried again after the start"
             );
             attempts.shutdown().await;
+            let broken_off = self.under_way.ids().iter().copied();
+            if let Err(error) = self.work.store.release_deliveries(broken_off).await {
+                info!(%error, "Other replicas try them in a minute: {error}");
+            }
         }
     }
 
@@ -184,16 +194,21 @@ impl Deliverer {
             let delivery = due.delivery.clone();
             let message = subjects.message(due);
             let target = Target::of(&delivery);
-            let mut breaker = work.breaker();
-            if breaker.lets_pass(&target, Instant::now()) && self.under_way.take(&delivery) {
-                // What cannot be sent does not try the receiver.
-                if message.is_ok() {
-                    breaker.start(&target, delivery.id);
-                }
-                drop(breaker);
-                attempts.spawn(Arc::clone(&work).attempt(delivery, message));
-                started += 1;
+            if !work.breaker().lets_pass(&target, Instant::now()) || !self.under_way.take(&delivery) {
+                continue;
             }
+            let claimed = work.store.claim_delivery(&delivery, now.after(CLAIM), now).await;
+            if !matches!(claimed, Ok(true)) {
+                self.under_way.release(&Ended::of(&delivery));
+                claimed?;
+                continue;
+            }
+            // What cannot be sent does not try the receiver.
+            if message.is_ok() {
+                work.breaker().start(&target, delivery.id);
+            }
+            attempts.spawn(Arc::clone(&work).attempt(delivery, message));
+            started += 1;
         }
         Ok(started)
     }
@@ -206,10 +221,10 @@ impl Deliverer {
         Ok(self.feed.insert(feed).clone())
     }
 
-    /// How long nothing is looked for, if nobody says that there is something.
-    fn until_look(&self) -> Duration {
-        let now = Instant::now();
-        let next_end = self.work.breaker().next_end(now).map(|end| end - now);
+    /// How long nothing is looked for, if nobody says that there is something. A pause that ended since the last look
+    /// held something back in it.
+    fn until_look(&self, looked: Instant) -> Duration {
+        let next_end = self.work.breaker().next_end(looked).map(|end| end - Instant::now());
         next_end.unwrap_or(Duration::MAX).min(self.work.rhythm.look_interval)
     }
 

@@ -20,6 +20,12 @@ pub(super) struct Ended {
     pub(super) receiver: String,
 }
 
+impl Ended {
+    pub(super) fn of(delivery: &Delivery) -> Self {
+        Self { id: delivery.id, owner: delivery.owner, receiver: delivery.receiver.clone() }
+    }
+}
+
 impl UnderWay {
     /// Whether there is room for this one, and it is not under way yet. If so, it is now.
     pub(super) fn take(&mut self, delivery: &Delivery) -> bool {

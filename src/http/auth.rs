@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, REFERER};
 use axum::http::request::Parts;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
 
 use super::AppState;
 use super::error::ApiError;
@@ -36,15 +38,23 @@ impl Scopes {
 }
 
 /// Somebody who may call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) token: TokenId,
     pub(crate) scopes: Scopes,
 }
 
-/// Whom the api listener lets in.
+/// Whom the api listener lets in. That may change while it runs.
 #[derive(Debug)]
-pub(crate) enum Access {
+pub(crate) struct Access {
+    rule: RwLock<Rule>,
+    /// Told of every change.
+    changed: Notify,
+}
+
+/// Whom the api listener lets in at a time.
+#[derive(Clone, Debug)]
+pub(crate) enum Rule {
     /// Whoever reaches the listener is admin, but for web pages of other sites: a browser on this
     /// machine would carry their requests here.
     Open {
@@ -54,10 +64,43 @@ pub(crate) enum Access {
     },
     /// Whoever shows one of these tokens. They are known by their SHA-256 only, so that a look-up
     /// tells nothing of a token by the time it takes.
-    Tokens(HashMap<[u8; 32], Identity>),
+    Tokens(Tokens),
 }
 
+/// Who shows what, by its SHA-256.
+pub(crate) type Tokens = HashMap<[u8; 32], Identity>;
+
 impl Access {
+    pub(crate) fn new(rule: Rule) -> Self {
+        Self { rule: RwLock::new(rule), changed: Notify::new() }
+    }
+
+    /// From here on whoever shows one of these, and nobody else.
+    pub(crate) fn require(&self, tokens: Tokens) {
+        *self.rule.write().unwrap_or_else(PoisonError::into_inner) = Rule::Tokens(tokens);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until somebody who was let in would not be any more, or not as far.
+    pub(super) async fn withdrawn(&self, identity: Identity) {
+        loop {
+            // Before the look: a change after it is told.
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Rule::Tokens(tokens) = &*self.rule()
+                && !tokens.values().any(|known| *known == identity)
+            {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn rule(&self) -> RwLockReadGuard<'_, Rule> {
+        // Nothing panics while it is held.
+        self.rule.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn identify(&self, headers: &HeaderMap) -> Result<Identity, ApiError> {
         self.identify_by(headers, bearer(headers))
     }
@@ -68,17 +111,17 @@ impl Access {
     }
 
     fn identify_by(&self, headers: &HeaderMap, token: Option<&str>) -> Result<Identity, ApiError> {
-        match self {
-            Self::Open { .. } if is_from_another_site(headers) => Err(ApiError::Forbidden(
+        match &*self.rule() {
+            Rule::Open { .. } if is_from_another_site(headers) => Err(ApiError::Forbidden(
                 "requests of web pages from elsewhere are refused while no token is needed: set api.token",
             )),
-            Self::Open { loopback: Some(names) } if !is_called_locally(headers, names) => {
+            Rule::Open { loopback: Some(names) } if !is_called_locally(headers, names) => {
                 Err(ApiError::Forbidden(
                     "while no token is needed, call this listener as localhost or by its address: or set api.token",
                 ))
             }
-            Self::Open { .. } => Ok(Identity { token: TokenId::LOCAL, scopes: Scopes::ADMIN }),
-            Self::Tokens(tokens) => {
+            Rule::Open { .. } => Ok(Identity { token: TokenId::LOCAL, scopes: Scopes::ADMIN }),
+            Rule::Tokens(tokens) => {
                 let token = token.ok_or(ApiError::Unauthorized)?;
                 let digest: [u8; 32] = Sha256::digest(token).into();
                 tokens.get(&digest).copied().ok_or(ApiError::Unauthorized)
@@ -139,6 +182,10 @@ impl Scope for Admin {
 }
 
 impl<S> Caller<S> {
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
     /// Whose tasks a new one of this caller is.
     pub(super) fn token(&self) -> TokenId {
         self.identity.token
@@ -198,7 +245,7 @@ mod tests {
     use super::*;
 
     fn open() -> Access {
-        Access::Open { loopback: Some(vec!["api.solvecaptcha.com".to_owned()]) }
+        Access::new(Rule::Open { loopback: Some(vec!["api.solvecaptcha.com".to_owned()]) })
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -245,14 +292,14 @@ mod tests {
         for rebound in ["evil.example", "evil.example:8081", "127.0.0.1.evil.example:8081", ""] {
             assert!(open().identify(&headers(&[("host", rebound)])).is_err(), "{rebound}");
         }
-        let elsewhere = Access::Open { loopback: None };
+        let elsewhere = Access::new(Rule::Open { loopback: None });
         assert!(elsewhere.identify(&headers(&[("host", "pingbox.internal")])).is_ok());
     }
 
     #[test]
     fn a_token_is_known_by_its_digest_and_brings_its_scopes() {
         let identity = Identity { token: TokenId::from_number(7), scopes: Scopes::parse("read") };
-        let access = Access::Tokens(HashMap::from([(Sha256::digest("s3cret").into(), identity)]));
+        let access = Access::new(Rule::Tokens(HashMap::from([(Sha256::digest("s3cret").into(), identity)])));
         let found = access.identify(&headers(&[("authorization", "bearer s3cret")])).unwrap();
         assert_eq!((found.token, found.scopes), (identity.token, identity.scopes));
         assert!(!found.scopes.submit);

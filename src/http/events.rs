@@ -13,7 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::time::timeout;
 
 use super::AppState;
-use super::auth::{Caller, Read};
+use super::auth::{Caller, Identity, Read};
 use super::error::ApiError;
 use super::query::Query;
 use crate::feed::{Feed, Item, Lost, Reader};
@@ -58,6 +58,7 @@ struct Request {
     wait: Duration,
     limit: u32,
     filter: EventFilter,
+    caller: Identity,
 }
 
 /// `GET /v1/events?cursor=&wait=60&limit=100&types=`: the events behind the cursor, once there is one, and the
@@ -128,7 +129,14 @@ impl Request {
                 "pingback.unmatched is told to tokens with the scope admin alone",
             ));
         }
-        Ok(Self { start, last_event_id, wait, limit, filter: EventFilter { owner, kinds } })
+        Ok(Self {
+            start,
+            last_event_id,
+            wait,
+            limit,
+            filter: EventFilter { owner, kinds },
+            caller: caller.identity(),
+        })
     }
 }
 

@@ -9,6 +9,21 @@ use serde_json::{Value, json};
 
 use super::AppState;
 
+impl AppState {
+    /// How this replica stands among those that share its database.
+    fn replicas(&self) -> &'static str {
+        match (&self.news, self.lead.is_held()) {
+            (None, _) => "this process has the database to itself",
+            (Some(news), true) if news.is_heard() => "this one leads",
+            (Some(news), false) if news.is_heard() => "another one leads, or none at the moment",
+            (Some(_), true) => "this one leads; what others do is seen within a second",
+            (Some(_), false) => {
+                "another one leads, or none at the moment; what others do is seen within a second"
+            }
+        }
+    }
+}
+
 /// The process answers. Does no I/O.
 pub(super) async fn livez() -> &'static str {
     "ok\n"
@@ -41,6 +56,7 @@ pub(super) async fn readyz(State(app): State<Arc<AppState>>) -> (StatusCode, Jso
             "registration": registration,
             "sending": sending,
             "answers": answers,
+            "replicas": app.replicas(),
         })),
     )
 }

@@ -40,10 +40,32 @@ struct HoldLabels {
 /// `GET /metrics`.
 pub(super) async fn metrics(_: Caller<Read>, State(app): State<Arc<AppState>>) -> Result<Response, ApiError> {
     let credit = app.store.credit(&app.account.id()).await?;
-    let registry = registry(&app.account, &app.sink, credit, Timestamp::now());
+    let mut registry = registry(&app.account, &app.sink, credit, Timestamp::now());
+    register_replica(&mut registry, &app);
     let mut text = String::new();
     encode(&mut text, &registry).expect("writing to a String never fails");
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+}
+
+/// How this replica stands among the others, where there may be some.
+fn register_replica(registry: &mut Registry, app: &AppState) {
+    let Some(news) = &app.news else { return };
+    for (name, help, is_so) in [
+        (
+            "leads",
+            "1 while this replica leads: calls the provider, and looks after what is old",
+            app.lead.is_held(),
+        ),
+        (
+            "hears_others",
+            "1 while what other replicas do is heard at once; else it is seen within a second",
+            news.is_heard(),
+        ),
+    ] {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(is_so.into());
+        registry.register(name, help, gauge);
+    }
 }
 
 /// The figures as they stand.

@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use addresses::Addresses;
-pub(crate) use auth::{Access, Identity, Scopes};
+pub(crate) use auth::{Access, Identity, Rule, Scopes, Tokens};
 pub(crate) use handshake::Handshake;
 pub(crate) use pingback::{PublicState, router as public_router};
 pub(crate) use pingbacks::Rotation;
@@ -49,6 +49,7 @@ use crate::account::Account;
 use crate::feed::Feed;
 use crate::ingest::{Ingest, SinkTally};
 use crate::model::{AddressRules, Price};
+use crate::replicas::{Lead, News};
 use crate::reporter::ReportDesk;
 use crate::store::Store;
 use crate::waiters::{AnswerWaiters, TaskWaiters};
@@ -73,7 +74,11 @@ pub(crate) struct AppState {
     pub(crate) feed: Arc<Feed>,
     pub(crate) account: Account,
     pub(crate) desk: Arc<ReportDesk>,
-    pub(crate) access: Access,
+    pub(crate) access: Arc<Access>,
+    /// Whether this replica leads.
+    pub(crate) lead: Lead,
+    /// What other replicas tell, where there may be some.
+    pub(crate) news: Option<Arc<News>>,
     pub(crate) max_wait: Duration,
     /// How long `res.php` holds a request for an answer.
     pub(crate) hold: Duration,

@@ -160,7 +160,7 @@ pub(super) async fn rotate(
     let begin = |secrets: &mut Secrets| {
         let may_begin = secrets.next.is_none() && secrets.retired.len() < Secrets::MAX_RETIRED;
         if may_begin {
-            secrets.next = Some(secret);
+            secrets.next = Some(secret.clone());
         }
         may_begin
     };

@@ -2,6 +2,7 @@
 //! by one bulk statement per kind of write.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -11,11 +12,15 @@ use super::webhooks::WebhookChore;
 use super::{
     Cancelled, Claim, Claimed, Fetched, IDEMPOTENCY_WINDOW, Receipt, Received, Submit, Submitted, WriteError,
 };
-use crate::model::{Pingback, Sent, Task, TaskId, Timestamp, TokenId, Via};
+use crate::model::{Pingback, Sent, Status, Task, TaskId, Timestamp, TokenId, Via};
 use crate::store::{AccountId, NewTask, Retired, RetirementPlan, Store, StoreError, WriteTx, Writing};
 
 /// Tasks that one sweep changes at most, so that a large backlog does not hold up pingbacks.
 const SWEEP_LIMIT: u32 = 500;
+
+/// How long a task is being sent at most, with what waits before and after its request. If it takes longer, the replica
+/// that sent it has ended.
+const LONGEST_SENDING: Duration = Duration::from_secs(120);
 
 /// A question to the writer, and where its answer goes once it is on disk.
 #[derive(Debug)]
@@ -134,7 +139,7 @@ impl Batch {
         account: &AccountId,
     ) -> Result<Committed, StoreError> {
         let mut writing = store.writing().await;
-        if self.jobs.iter().all(|job| matches!(job, Job::Pingback(_))) {
+        if writing.is_sole() && self.jobs.iter().all(|job| matches!(job, Job::Pingback(_))) {
             self.commit_pingbacks(&mut writing).await
         } else {
             self.commit_any(&mut writing, account).await
@@ -200,6 +205,7 @@ impl Batch {
         let mut new: Vec<NewTask> = Vec::new();
         let mut by_key: HashMap<(TokenId, String), usize> = HashMap::new();
         let (mut number, mut committed) = (None, None);
+        let most = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
         for job in &mut self.jobs {
             let Job::Submit(asked) = job else { continue };
             let Submit { owner, submission, idempotency, daily_limit, pingback } = &asked.question;
@@ -234,7 +240,7 @@ impl Batch {
             }
             let next = match number {
                 Some(number) => number,
-                None => tx.next_task_number().await?,
+                None => tx.task_numbers(most).await?,
             };
             number = Some(next + 1);
             let id = TaskId::new(next).ok_or_else(StoreError::out_of_ids)?;
@@ -339,7 +345,7 @@ impl Batch {
                 Job::Sweep(asked) => {
                     let swept = sweep(tx, asked.question, now).await?;
                     asked.answer = Some(swept.len());
-                    released |= swept.iter().any(|task| !task.is_final());
+                    released |= swept.iter().any(|task| task.status == Status::Queued);
                     ended.extend(swept.into_iter().filter(Task::is_final));
                 }
                 Job::Claim(asked) => asked.answer = Some(claim(tx, &asked.question, now).await?),
@@ -360,6 +366,10 @@ impl Batch {
 async fn sweep(tx: &mut WriteTx<'_>, resubmit: bool, now: Timestamp) -> Result<Vec<Task>, StoreError> {
     let mut tasks = tx.overdue_tasks(SWEEP_LIMIT, now).await?;
     tasks.retain_mut(|task| task.expire(now) || task.leave_unconfirmed(resubmit, now));
+    for mut task in tx.tasks_in_sending(SWEEP_LIMIT, now.before(LONGEST_SENDING)).await? {
+        task.lose_sender(now);
+        tasks.push(task);
+    }
     if !tasks.is_empty() {
         tx.update_tasks(tasks.iter()).await?;
     }

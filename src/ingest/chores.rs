@@ -3,7 +3,7 @@
 
 use super::batch::Asked;
 use super::webhooks::WebhookChore;
-use super::{Reported, UrlAdded, WriteError};
+use super::{Paid, Reported, UrlAdded, WriteError};
 use crate::model::{
     Backoff, CallerUrl, Delivery, Report, SigningKeys, SigningSecret, TaskId, Timestamp, TokenId, Verdict,
 };
@@ -25,13 +25,14 @@ pub(super) struct NewReport {
 /// A rare write that somebody waits for.
 #[derive(Debug)]
 pub(super) enum Chore {
-    /// Pays for a request to `res.php`, with so much left in reserve; what is left then.
-    Pay(Asked<u32, Option<u32>>),
+    /// Pays for a request to `res.php`, with so much left in reserve.
+    Pay(Asked<u32, Paid>),
     /// Gives that back.
     Refund(Asked<(), ()>),
     /// The provider had no slot; how many more such replies the account can afford.
     Refuse(Asked<(), u32>),
-    Backoff(Asked<Backoff, ()>),
+    /// The pauses have changed from this to that; what they are by it.
+    Backoff(Asked<(Backoff, Backoff), Backoff>),
     Report(Asked<NewReport, Reported>),
     ReportEnded(Asked<Report, ()>),
     /// The secrets of an owner of tasks; if there are none, this one.
@@ -49,6 +50,8 @@ pub(super) enum Chore {
     /// Has every submitted task asked for soon; how many.
     AskForAll(Asked<(), u64>),
     Remember(Asked<(&'static str, String), ()>),
+    /// Remembers one value in place of another; whether it was that one.
+    Replace(Asked<(&'static str, [String; 2]), bool>),
     /// A pingback URL was added for others, or deleted.
     AddedUrl(Asked<(String, bool), ()>),
     /// A caller registers a URL of its own.
@@ -80,7 +83,12 @@ impl Chore {
                 }
                 asked.answer = Some(credit.refusals.level());
             }
-            Self::Backoff(asked) => asked.answer = Some(tx.store_backoff(account, &asked.question).await?),
+            Self::Backoff(asked) => {
+                let (before, after) = &asked.question;
+                let changed = tx.backoff(account).await?.changed(before, after);
+                tx.store_backoff(account, &changed).await?;
+                asked.answer = Some(changed);
+            }
             Self::Report(asked) => asked.answer = Some(report(tx, asked.question, now).await?),
             Self::ReportEnded(asked) => asked.answer = Some(tx.store_report(&asked.question).await?),
             Self::SigningKeys(asked) => {
@@ -99,6 +107,14 @@ impl Chore {
             Self::Remember(asked) => {
                 let (name, value) = &asked.question;
                 asked.answer = Some(tx.remember(name, value).await?);
+            }
+            Self::Replace(asked) => {
+                let (name, [before, after]) = &asked.question;
+                let is_known = tx.recall(name).await?.is_some_and(|known| known == *before);
+                if is_known {
+                    tx.remember(name, after).await?;
+                }
+                asked.answer = Some(is_known);
             }
             Self::AddedUrl(asked) => {
                 let (url, is_added) = &asked.question;
@@ -138,6 +154,7 @@ impl Chore {
             Self::AskForAll(asked) | Self::ReplanDeliveries(asked) => asked.finish(failure),
             Self::GiveUp(asked) => asked.finish(failure),
             Self::Remember(asked) => asked.finish(failure),
+            Self::Replace(asked) => asked.finish(failure),
             Self::AddedUrl(asked) => asked.finish(failure),
             Self::AddCallerUrl(asked) => asked.finish(failure),
             Self::DeleteCallerUrl(asked) => asked.finish(failure),
@@ -146,13 +163,14 @@ impl Chore {
     }
 }
 
-async fn pay(tx: &mut WriteTx<'_>, account: &AccountId, reserve: u32) -> Result<Option<u32>, StoreError> {
+async fn pay(tx: &mut WriteTx<'_>, account: &AccountId, reserve: u32) -> Result<Paid, StoreError> {
+    let backoff = tx.backoff(account).await?;
     let mut credit = tx.credit(account).await?;
     if !credit.calls.pay(reserve) {
-        return Ok(None);
+        return Ok(Paid { left: None, backoff });
     }
     tx.store_credit(account, &credit).await?;
-    Ok(Some(credit.calls.level()))
+    Ok(Paid { left: Some(credit.calls.level()), backoff })
 }
 
 /// Stores the delivery, disables its webhook, and ends others that wait for it.

@@ -25,7 +25,8 @@ pub(crate) use self::sink::SinkTally;
 use self::sink::{Bound, Sink};
 pub(crate) use self::webhooks::{MOST_DELIVERIES, MOST_WEBHOOKS, Owned};
 pub(crate) use self::words::{
-    Cancelled, Claim, Claimed, Fetched, Receipt, Received, Reported, Submit, Submitted, UrlAdded, WriteError,
+    Cancelled, Claim, Claimed, Fetched, Paid, Receipt, Received, Reported, Submit, Submitted, UrlAdded,
+    WriteError,
 };
 use crate::model::{
     Backoff, CallerUrl, Delivery, Outcome, Report, Sent, SigningKeys, SigningSecret, SolveTimes, Status,
@@ -92,9 +93,9 @@ impl Ingest {
         self.ask(Job::Retire, plan).await
     }
 
-    /// Pays for a request to `res.php`, if more than `reserve` is left; what is left then. It must be
+    /// Pays for a request to `res.php`, if more than `reserve` is left. It must be
     /// paid before it is sent: a crash in between may cost credit, but never breaks the limit.
-    pub(crate) async fn pay(&self, reserve: u32) -> Result<Option<u32>, WriteError> {
+    pub(crate) async fn pay(&self, reserve: u32) -> Result<Paid, WriteError> {
         self.ask_chore(Chore::Pay, reserve).await
     }
 
@@ -108,9 +109,14 @@ impl Ingest {
         self.ask_chore(Chore::Refuse, ()).await
     }
 
-    /// Stores the pauses that the provider asked for.
-    pub(crate) async fn store_backoff(&self, backoff: Backoff) -> Result<(), WriteError> {
-        self.ask_chore(Chore::Backoff, backoff).await
+    /// Stores that the pauses changed from `before` to `after`; what they are by it, together with what others have
+    /// stored meanwhile.
+    pub(crate) async fn change_backoff(
+        &self,
+        before: Backoff,
+        after: Backoff,
+    ) -> Result<Backoff, WriteError> {
+        self.ask_chore(Chore::Backoff, (before, after)).await
     }
 
     /// Stores a report on a task, to be sent; with an owner, only on a task of theirs.
@@ -168,6 +174,16 @@ impl Ingest {
     /// Remembers a value under a name.
     pub(crate) async fn remember(&self, name: &'static str, value: String) -> Result<(), WriteError> {
         self.ask_chore(Chore::Remember, (name, value)).await
+    }
+
+    /// Remembers `after` under a name, if it is `before` that is remembered; whether it was.
+    pub(crate) async fn replace(
+        &self,
+        name: &'static str,
+        before: String,
+        after: String,
+    ) -> Result<bool, WriteError> {
+        self.ask_chore(Chore::Replace, (name, [before, after])).await
     }
 
     /// Notes that a pingback URL was added for others, or that it was deleted.

@@ -1,6 +1,8 @@
 //! What is asked of the writer, and what it answers.
 
-use crate::model::{CallerUrl, Pingback, Report, ReportError, Submission, Task, TaskId, Timestamp, TokenId};
+use crate::model::{
+    Backoff, CallerUrl, Pingback, Report, ReportError, Submission, Task, TaskId, Timestamp, TokenId,
+};
 use crate::store::IdempotencyKey;
 
 /// Why a write did not happen. Nothing of it is stored, or at least nobody was told so.
@@ -81,6 +83,15 @@ pub(crate) struct Claimed {
     pub(crate) tasks: Vec<Task>,
     /// Whether there are more, but the day's money is not enough for them; `None` when there are none.
     pub(crate) is_short_of_money: Option<bool>,
+}
+
+/// What became of a wish to call `res.php`.
+#[derive(Debug)]
+pub(crate) struct Paid {
+    /// What is left of the credit; `None`: it is not enough, and nothing was paid.
+    pub(crate) left: Option<u32>,
+    /// The pauses as all who use the account know them.
+    pub(crate) backoff: Backoff,
 }
 
 /// What became of a wish to report.

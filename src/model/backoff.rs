@@ -261,6 +261,25 @@ impl Backoff {
         *self != before
     }
 
+    /// What this becomes by a change from `before` to `after` that somebody made who did not know of it. Where this
+    /// has changed too, what holds longer counts; an end of a pause ends no other one.
+    #[must_use]
+    pub fn changed(&self, before: &Self, after: &Self) -> Self {
+        let mut changed = self.clone();
+        for script in Script::ALL {
+            let (known, before, after) = (self.hold(script), before.hold(script), after.hold(script));
+            let hold = match (known, after) {
+                _ if before == after => continue,
+                _ if known == before => after,
+                (Some(known), Some(after)) if after.lasts_beyond(known) => Some(after),
+                (None, after) => after,
+                (known, _) => known,
+            };
+            *changed.place(script) = hold.cloned();
+        }
+        changed
+    }
+
     /// An operator has acted: everything may be tried again.
     pub fn resume(&mut self) {
         *self = Self::default();
@@ -268,6 +287,15 @@ impl Backoff {
 }
 
 impl Hold {
+    /// Whether it ends later than the other, which may have no end.
+    fn lasts_beyond(&self, other: &Self) -> bool {
+        match (self.until, other.until) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(until), Some(other)) => until > other,
+        }
+    }
+
     /// Whether its time is not over. A clock that was set back by much does not make it longer.
     fn is_running(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| now < until && self.since.since(now) <= CLOCK_STEP)

@@ -57,6 +57,12 @@ impl EventKind {
         }
     }
 
+    /// Whether a task ends with it.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Solved | Self::Failed | Self::Expired | Self::Cancelled)
+    }
+
     /// Whether it concerns everybody, and so is told to admins alone.
     #[must_use]
     pub const fn is_for_admins(self) -> bool {

@@ -293,6 +293,12 @@ impl Task {
         }
     }
 
+    /// Whoever was sending it ended meanwhile: nobody knows whether it arrived.
+    pub fn lose_sender(&mut self, now: Timestamp) {
+        let reason = "pingbox ended while the task was being sent".to_owned();
+        self.record_sent(Sent::Unanswered { reason }, now);
+    }
+
     /// A pingback came to the URL of this task alone: whatever `in.php` replied, the provider has it, under
     /// this id.
     pub fn confirm(&mut self, captcha_id: &CaptchaId, now: Timestamp) {

@@ -1,8 +1,7 @@
 //! What is remembered of the account at the provider: credit, pauses, money spent, tasks to ask for.
 
-use sqlx::Row as _;
-
-use super::rows::{self, parsed, task_columns, time, under_way};
+use super::db::{Row, Sql, sql};
+use super::rows::{self, number, parsed, task_columns, time, under_way};
 use super::write::json;
 use super::{Store, StoreError, WriteTx};
 use crate::model::{
@@ -59,21 +58,22 @@ impl Spent {
     }
 }
 
+const HOLDS: &str = "SELECT script, cause, since, until, repeats FROM hold WHERE account = $1";
 const CREDIT: &str = "SELECT calls, refusals FROM credit WHERE account = $1";
 const SPENT: &str =
     "SELECT type, tasks, nanos, estimated FROM spend WHERE day = $1 ORDER BY nanos DESC, type";
 const UNDER_WAY: &str =
     concat!("SELECT type, COUNT(*) AS tasks FROM task WHERE ", under_way!(), " GROUP BY type");
 
-fn credit(row: Option<&sqlx::sqlite::SqliteRow>) -> Result<Credit, sqlx::Error> {
+fn credit(row: Option<&Row>) -> Result<Credit, sqlx::Error> {
     let Some(row) = row else { return Ok(Credit::default()) };
     Ok(Credit {
-        calls: Purse::with(row.try_get("calls")?, Terms::CALLS),
-        refusals: Purse::with(row.try_get("refusals")?, Terms::REFUSALS),
+        calls: Purse::with(number(row, "calls")?, Terms::CALLS),
+        refusals: Purse::with(number(row, "refusals")?, Terms::REFUSALS),
     })
 }
 
-fn spent(row: &sqlx::sqlite::SqliteRow) -> Result<Spent, sqlx::Error> {
+fn spent(row: &Row) -> Result<Spent, sqlx::Error> {
     let count = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
     Ok(Spent {
         kind: parsed(row, "type")?,
@@ -84,7 +84,7 @@ fn spent(row: &sqlx::sqlite::SqliteRow) -> Result<Spent, sqlx::Error> {
 }
 
 /// What tasks under way may still cost, from `type` and `tasks`.
-fn expected(rows: &[sqlx::sqlite::SqliteRow]) -> Result<i64, sqlx::Error> {
+fn expected(rows: &[Row]) -> Result<i64, sqlx::Error> {
     let mut each = rows.iter().map(|row| {
         let kind: CaptchaType = parsed(row, "type")?;
         Ok(kind.rate_nanos().saturating_mul(row.try_get("tasks")?))
@@ -92,35 +92,38 @@ fn expected(rows: &[sqlx::sqlite::SqliteRow]) -> Result<i64, sqlx::Error> {
     each.try_fold(0_i64, |sum, cost: Result<i64, sqlx::Error>| Ok(sum.saturating_add(cost?)))
 }
 
+fn backoff(rows: &[Row]) -> Result<Backoff, sqlx::Error> {
+    let holds = rows.iter().map(|row| {
+        let script: &str = row.try_get("script")?;
+        let script = Script::ALL.into_iter().find(|known| known.as_str() == script);
+        let hold = Hold {
+            cause: Cause::named(row.try_get("cause")?),
+            since: time(row, "since")?,
+            until: row.try_get::<Option<i64>, _>("until")?.map(Timestamp::from_micros),
+            repeats: number(row, "repeats")?,
+        };
+        Ok::<_, sqlx::Error>(script.map(|script| (script, hold)))
+    });
+    let holds = holds.collect::<Result<Vec<_>, _>>()?;
+    Ok(Backoff::restored(holds.into_iter().flatten()))
+}
+
 impl Store {
     /// The credit of an account.
     pub(crate) async fn credit(&self, account: &AccountId) -> Result<Credit, StoreError> {
-        let row = sqlx::query(CREDIT).bind(&account.0).fetch_optional(&self.reader).await?;
+        let row = self.reader.query(CREDIT).bind(&account.0).fetch_optional().await?;
         Ok(credit(row.as_ref())?)
     }
 
     /// The pauses that were stored for an account.
     pub(crate) async fn backoff(&self, account: &AccountId) -> Result<Backoff, StoreError> {
-        const SQL: &str = "SELECT script, cause, since, until, repeats FROM hold WHERE account = $1";
-        let rows = sqlx::query(SQL).bind(&account.0).fetch_all(&self.own_reader).await?;
-        let holds = rows.iter().map(|row| {
-            let script: &str = row.try_get("script")?;
-            let script = Script::ALL.into_iter().find(|known| known.as_str() == script);
-            let hold = Hold {
-                cause: Cause::named(row.try_get("cause")?),
-                since: time(row, "since")?,
-                until: row.try_get::<Option<i64>, _>("until")?.map(Timestamp::from_micros),
-                repeats: row.try_get("repeats")?,
-            };
-            Ok::<_, sqlx::Error>(script.map(|script| (script, hold)))
-        });
-        let holds = holds.collect::<Result<Vec<_>, _>>()?;
-        Ok(Backoff::restored(holds.into_iter().flatten()))
+        let rows = self.own_reader.query(HOLDS).bind(&account.0).fetch_all().await?;
+        Ok(backoff(&rows)?)
     }
 
     /// What was spent on the day of `now`, by type.
     pub(crate) async fn spent(&self, now: Timestamp) -> Result<Vec<Spent>, StoreError> {
-        let rows = sqlx::query(SPENT).bind(now.as_micros() / DAY).fetch_all(&self.reader).await?;
+        let rows = self.reader.query(SPENT).bind(now.as_micros() / DAY).fetch_all().await?;
         Ok(rows.iter().map(spent).collect::<Result<_, _>>()?)
     }
 
@@ -133,21 +136,22 @@ impl Store {
             under_way!(),
             " AND status = 'submitted' AND due_at <= $1 ORDER BY due_at LIMIT $2"
         );
-        let rows = sqlx::query(SQL).bind(now.as_micros()).bind(limit).fetch_all(&self.own_reader).await?;
+        let rows =
+            self.own_reader.query(SQL).bind(now.as_micros()).bind(i64::from(limit)).fetch_all().await?;
         Ok(rows.iter().map(rows::task).collect::<Result<_, _>>()?)
     }
 
     /// The task that was sent with this token in its pingback URL.
     pub(crate) async fn task_of_token(&self, digest: &[u8; 32]) -> Result<Option<TaskId>, StoreError> {
         const SQL: &str = "SELECT task_id FROM task_token WHERE digest = $1";
-        let row = sqlx::query(SQL).bind(hex(digest)).fetch_optional(&self.sender_reader).await?;
+        let row = self.sender_reader.query(SQL).bind(hex(digest)).fetch_optional().await?;
         Ok(row.map(|row| rows::task_id(&row, "task_id")).transpose()?)
     }
 
     /// Whether a task from before this time is not done.
     pub(crate) async fn has_open_tasks_from_before(&self, time: Timestamp) -> Result<bool, StoreError> {
         const SQL: &str = "SELECT EXISTS (SELECT 1 FROM task WHERE answered_at IS NULL AND created_at < $1)";
-        Ok(sqlx::query(SQL).bind(time.as_micros()).fetch_one(&self.own_reader).await?.try_get(0)?)
+        Ok(self.own_reader.query(SQL).bind(time.as_micros()).fetch_one().await?.try_get(0)?)
     }
 
     /// How long the last captchas took of which the provider told us by itself.
@@ -155,7 +159,7 @@ impl Store {
         const SQL: &str = "SELECT type, answered_at - submitted_at AS took FROM task
             WHERE id > (SELECT COALESCE(MAX(id), 0) FROM task) - $1 AND status = 'solved' AND via = 'pingback'
                 AND submitted_at IS NOT NULL ORDER BY id";
-        let rows = sqlx::query(SQL).bind(RECENT).fetch_all(&self.own_reader).await?;
+        let rows = self.own_reader.query(SQL).bind(RECENT).fetch_all().await?;
         let mut times = SolveTimes::default();
         for row in &rows {
             let took: i64 = row.try_get("took")?;
@@ -167,7 +171,7 @@ impl Store {
 
     /// URLs that were added for others.
     pub(crate) async fn added_urls(&self) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query("SELECT url FROM pingback_url").fetch_all(&self.reader).await?;
+        let rows = self.reader.query("SELECT url FROM pingback_url").fetch_all().await?;
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 }
@@ -175,8 +179,14 @@ impl Store {
 impl WriteTx<'_> {
     /// The credit of an account.
     pub(crate) async fn credit(&mut self, account: &AccountId) -> Result<Credit, StoreError> {
-        let row = sqlx::query(CREDIT).bind(&account.0).fetch_optional(self.connection()).await?;
+        let row = self.query(CREDIT).bind(&account.0).fetch_optional().await?;
         Ok(credit(row.as_ref())?)
+    }
+
+    /// The pauses that were stored for an account.
+    pub(crate) async fn backoff(&mut self, account: &AccountId) -> Result<Backoff, StoreError> {
+        let rows = self.query(HOLDS).bind(&account.0).fetch_all().await?;
+        Ok(backoff(&rows)?)
     }
 
     /// Stores the credit of an account.
@@ -188,8 +198,9 @@ impl WriteTx<'_> {
         const SQL: &str = "INSERT INTO credit (account, calls, refusals) VALUES ($1, $2, $3)
             ON CONFLICT (account) DO UPDATE SET calls = excluded.calls, refusals = excluded.refusals";
         let Credit { calls, refusals } = credit;
-        let query = sqlx::query(SQL).bind(&account.0).bind(calls.level()).bind(refusals.level());
-        query.execute(self.connection()).await?;
+        let query =
+            self.query(SQL).bind(&account.0).bind(i64::from(calls.level())).bind(i64::from(refusals.level()));
+        query.execute().await?;
         Ok(())
     }
 
@@ -201,18 +212,18 @@ impl WriteTx<'_> {
     ) -> Result<(), StoreError> {
         const INSERT: &str = "INSERT INTO hold (account, script, cause, since, until, repeats)
             VALUES ($1, $2, $3, $4, $5, $6)";
-        let delete = sqlx::query("DELETE FROM hold WHERE account = $1").bind(&account.0);
-        delete.execute(self.connection()).await?;
+        let delete = self.query("DELETE FROM hold WHERE account = $1").bind(&account.0);
+        delete.execute().await?;
         for script in Script::ALL {
             let Some(Hold { cause, since, until, repeats }) = backoff.hold(script) else { continue };
-            sqlx::query(INSERT)
+            self.query(INSERT)
                 .bind(&account.0)
                 .bind(script.as_str())
                 .bind(cause.as_str())
                 .bind(since.as_micros())
                 .bind(until.map(Timestamp::as_micros))
-                .bind(repeats)
-                .execute(self.connection())
+                .bind(i64::from(*repeats))
+                .execute()
                 .await?;
         }
         Ok(())
@@ -221,10 +232,10 @@ impl WriteTx<'_> {
     /// What was spent on the day of `now`, and what the tasks under way may cost, in billionths.
     pub(crate) async fn committed(&mut self, now: Timestamp) -> Result<i64, StoreError> {
         let day = now.as_micros() / DAY;
-        let rows = sqlx::query(SPENT).bind(day).fetch_all(self.connection()).await?;
+        let rows = self.query(SPENT).bind(day).fetch_all().await?;
         let spent = rows.iter().map(spent).collect::<Result<Vec<_>, _>>()?;
         let spent = spent.iter().map(|spent| spent.nanos).fold(0, i64::saturating_add);
-        let rows = sqlx::query(UNDER_WAY).fetch_all(self.connection()).await?;
+        let rows = self.query(UNDER_WAY).fetch_all().await?;
         Ok(spent.saturating_add(expected(&rows)?))
     }
 
@@ -233,37 +244,44 @@ impl WriteTx<'_> {
         &mut self,
         tokens: &[(TaskId, [u8; 32])],
     ) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO task_token (digest, task_id)
-            SELECT value->>0, value->>1 FROM json_each($1)";
+        const SQL: Sql = sql!("INSERT INTO task_token (digest, task_id) ", {
+            "SELECT value->>0, value->>1 FROM json_each($1)"
+                | "SELECT value->>0, (value->>1)::bigint FROM json_array_elements($1::json)"
+        });
         let rows = json(tokens.iter().map(|(task, digest)| (hex(digest), task.number())));
-        sqlx::query(SQL).bind(rows).execute(self.connection()).await?;
+        self.query(SQL).bind(rows).execute().await?;
         Ok(())
     }
 
     /// Has every submitted task asked for 5 s after `at`, the shortest time between two questions, or when
     /// the slowest first wait is over; how many there were.
     pub(crate) async fn ask_for_all(&mut self, at: Timestamp) -> Result<u64, StoreError> {
-        const SQL: &str = concat!(
-            "UPDATE task SET due_at = MIN(due_at, MAX($1 + 5000000, submitted_at + 20000000)) WHERE ",
+        const SQL: Sql = sql!(
+            "UPDATE task SET due_at = ",
+            {
+                "MIN(due_at, MAX($1 + 5000000, submitted_at + 20000000))"
+                    | "LEAST(due_at, GREATEST($1 + 5000000, submitted_at + 20000000))"
+            },
+            " WHERE ",
             under_way!(),
             " AND status = 'submitted' AND due_at > $1 AND submitted_at > $1 - 810000000"
         );
-        let done = sqlx::query(SQL).bind(at.as_micros()).execute(self.connection()).await?;
-        Ok(done.rows_affected())
+        let done = self.query(SQL).bind(at.as_micros()).execute().await?;
+        Ok(done)
     }
 
     /// Notes that a URL was added for others.
     pub(crate) async fn insert_added_url(&mut self, url: &str, now: Timestamp) -> Result<(), StoreError> {
         const SQL: &str =
             "INSERT INTO pingback_url (url, added_at) VALUES ($1, $2) ON CONFLICT (url) DO NOTHING";
-        sqlx::query(SQL).bind(url).bind(now.as_micros()).execute(self.connection()).await?;
+        self.query(SQL).bind(url).bind(now.as_micros()).execute().await?;
         Ok(())
     }
 
     /// Forgets a URL that was deleted, or all of them.
     pub(crate) async fn delete_added_url(&mut self, url: &str) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM pingback_url WHERE url = $1 OR $1 = 'all'";
-        sqlx::query(SQL).bind(url).execute(self.connection()).await?;
+        self.query(SQL).bind(url).execute().await?;
         Ok(())
     }
 }

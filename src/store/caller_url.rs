@@ -1,7 +1,5 @@
 //! URLs that callers have registered.
 
-use sqlx::Row as _;
-
 use super::{Store, StoreError, WriteTx};
 use crate::model::{CallerUrl, Timestamp, TokenId};
 
@@ -9,7 +7,7 @@ impl Store {
     /// The URLs that the owner registered, in the order in which they were added, as they were given.
     pub(crate) async fn caller_urls(&self, owner: TokenId) -> Result<Vec<String>, StoreError> {
         const SQL: &str = "SELECT url FROM caller_url WHERE owner = $1 ORDER BY id";
-        let rows = sqlx::query(SQL).bind(owner.number()).fetch_all(&self.reader).await?;
+        let rows = self.reader.query(SQL).bind(owner.number()).fetch_all().await?;
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 }
@@ -27,16 +25,16 @@ impl WriteTx<'_> {
             SELECT $1, $2, $3, $4 WHERE (SELECT COUNT(*) FROM caller_url WHERE owner = $1) < $5
             ON CONFLICT (owner, target) DO NOTHING";
         const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM caller_url WHERE owner = $1 AND target = $2)";
-        sqlx::query(SQL)
+        self.query(SQL)
             .bind(owner.number())
             .bind(url.text())
             .bind(url.expose().as_str())
             .bind(now.as_micros())
-            .bind(most)
-            .execute(self.connection())
+            .bind(i64::from(most))
+            .execute()
             .await?;
-        let known = sqlx::query(KNOWN).bind(owner.number()).bind(url.expose().as_str());
-        Ok(known.fetch_one(self.connection()).await?.try_get(0)?)
+        let known = self.query(KNOWN).bind(owner.number()).bind(url.expose().as_str());
+        Ok(known.fetch_one().await?.try_get(0)?)
     }
 
     /// Deletes one URL of the owner, or all of them; whether there was one.
@@ -47,7 +45,7 @@ impl WriteTx<'_> {
     ) -> Result<bool, StoreError> {
         const SQL: &str = "DELETE FROM caller_url WHERE owner = $1 AND ($2 IS NULL OR target = $2)";
         let target = url.map(|url| url.expose().as_str());
-        let done = sqlx::query(SQL).bind(owner.number()).bind(target).execute(self.connection()).await?;
-        Ok(done.rows_affected() > 0)
+        let done = self.query(SQL).bind(owner.number()).bind(target).execute().await?;
+        Ok(done > 0)
     }
 }

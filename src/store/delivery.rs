@@ -1,9 +1,7 @@
 //! Messages to receivers of callers, until they are delivered or given up on.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
-use super::rows::{parsed, time, time_if_any};
+use super::db::{Row, Sql, sql};
+use super::rows::{number, number_if_any, parsed, time, time_if_any};
 use super::write::json;
 use super::{Store, StoreError, WriteTx, signing};
 use crate::model::{Delivery, SigningKeys, TaskId, Timestamp, TokenId};
@@ -65,12 +63,12 @@ pub(super) use delivery_columns;
 
 /// Goes through the receivers, and who has deliveries for each, by the index, and reads only a few rows of each.
 macro_rules! due_sql {
-    () => {
-        concat!(
-            "WITH RECURSIVE target (host, caller) AS (
+    ($($explain:literal)?) => {
+        sql!(
+            $($explain,)? "WITH RECURSIVE target (host, caller) AS (
                 SELECT * FROM (
                     SELECT receiver, owner FROM delivery WHERE status = 'waiting'
-                    ORDER BY receiver, owner LIMIT 1)
+                    ORDER BY receiver, owner LIMIT 1) AS first
                 UNION ALL
                 SELECT next.receiver, next.owner FROM target JOIN delivery AS next ON next.id = COALESCE((
                     SELECT id FROM delivery WHERE status = 'waiting' AND receiver = host AND owner > caller
@@ -81,16 +79,17 @@ macro_rules! due_sql {
                 SELECT delivery.*, ROW_NUMBER() OVER (PARTITION BY receiver ORDER BY due_at) AS place
                 FROM target JOIN delivery ON delivery.id IN (
                     SELECT id FROM delivery
-                    WHERE status = 'waiting' AND receiver = host AND owner = caller AND due_at <= $1
-                    ORDER BY due_at LIMIT $2)
-                WHERE caller IS NOT $4 AND caller || ' ' || host NOT IN (SELECT value FROM json_each($5))),
+                    WHERE status = 'waiting' AND receiver = host AND owner = caller AND due_at <= $1",
+            {"" | " AND (claimed_until IS NULL OR claimed_until <= $1)"},
+            " ORDER BY due_at LIMIT $2)
+                WHERE caller IS DISTINCT FROM $4 AND caller || ' ' || host", not_among_texts 5, "),
             due AS (SELECT ",
             delivery_columns!(),
             " FROM found WHERE place <= $2 ORDER BY due_at LIMIT $3)
             SELECT due.*, webhook.id AS found_webhook, webhook.url AS webhook_url, disabled_at, disabled_why,
-                IIF(webhook_id IS NULL, signing_secret.secret, webhook.secret) AS secret,
-                IIF(webhook_id IS NULL, signing_secret.old_secret, webhook.old_secret) AS old_secret,
-                IIF(webhook_id IS NULL, signing_secret.old_until, webhook.old_until) AS old_until
+                CASE WHEN webhook_id IS NULL THEN signing_secret.secret ELSE webhook.secret END AS secret,
+                CASE WHEN webhook_id IS NULL THEN signing_secret.old_secret ELSE webhook.old_secret END AS old_secret,
+                CASE WHEN webhook_id IS NULL THEN signing_secret.old_until ELSE webhook.old_until END AS old_until
             FROM due
             LEFT JOIN webhook ON webhook.id = due.webhook_id
             LEFT JOIN signing_secret ON signing_secret.owner = due.owner
@@ -100,9 +99,15 @@ macro_rules! due_sql {
 }
 
 macro_rules! any_due_sql {
-    () => {
-        "SELECT EXISTS (SELECT 1 FROM delivery
-            WHERE status = 'waiting' AND due_at <= $1 AND id NOT IN (SELECT value FROM json_each($2)))"
+    ($($explain:literal)?) => {
+        sql!(
+            $($explain,)? "SELECT EXISTS (SELECT 1 FROM delivery
+                WHERE status = 'waiting' AND due_at <= $1",
+            {"" | " AND (claimed_until IS NULL OR claimed_until <= $1)"},
+            " AND id",
+            not_among_numbers 2,
+            ")"
+        )
     };
 }
 
@@ -119,7 +124,7 @@ pub(crate) struct Look {
     pub(crate) held: Vec<Target>,
 }
 
-pub(super) fn delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
+pub(super) fn delivery(row: &Row) -> Result<Delivery, sqlx::Error> {
     Ok(Delivery {
         id: row.try_get("id")?,
         kind: parsed(row, "type")?,
@@ -129,8 +134,8 @@ pub(super) fn delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
         owner: TokenId::from_number(row.try_get("owner")?),
         receiver: row.try_get("receiver")?,
         status: parsed(row, "status")?,
-        attempts: row.try_get("attempts")?,
-        last_status: row.try_get("last_status")?,
+        attempts: number(row, "attempts")?,
+        last_status: number_if_any(row, "last_status")?,
         last_error: row.try_get("last_error")?,
         created_at: time(row, "created_at")?,
         started_at: time(row, "started_at")?,
@@ -140,7 +145,7 @@ pub(super) fn delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
     })
 }
 
-fn due(row: &SqliteRow) -> Result<Due, sqlx::Error> {
+fn due(row: &Row) -> Result<Due, sqlx::Error> {
     let delivery = delivery(row)?;
     let of_task = || Ok::<_, sqlx::Error>(row.try_get::<Option<_>, _>("url")?.unwrap_or_default());
     let url = row.try_get::<Option<_>, _>("webhook_url")?.map_or_else(of_task, Ok)?;
@@ -166,21 +171,23 @@ impl Store {
         besides: impl Iterator<Item = i64>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        const SQL: &str = any_due_sql!();
-        let row = sqlx::query(SQL).bind(now.as_micros()).bind(json(besides)).fetch_one(&self.reader).await?;
+        const SQL: Sql = any_due_sql!();
+        let row = self.reader.query(SQL).bind(now.as_micros()).bind(json(besides)).fetch_one().await?;
         Ok(row.try_get(0)?)
     }
 
     /// Deliveries that are due, those due longest first. It takes the longer the more receivers wait.
     pub(crate) async fn due_deliveries(&self, look: Look, now: Timestamp) -> Result<Vec<Due>, StoreError> {
-        const SQL: &str = due_sql!();
-        let rows = sqlx::query(SQL)
+        const SQL: Sql = due_sql!();
+        let rows = self
+            .reader
+            .query(SQL)
             .bind(now.as_micros())
-            .bind(look.per_receiver)
-            .bind(look.limit)
+            .bind(i64::from(look.per_receiver))
+            .bind(i64::from(look.limit))
             .bind(look.but.map(TokenId::number))
             .bind(json(look.held.iter().map(Target::key)))
-            .fetch_all(&self.reader)
+            .fetch_all()
             .await?;
         Ok(rows.iter().map(due).collect::<Result<_, _>>()?)
     }
@@ -197,15 +204,56 @@ impl Store {
         const SQL: &str = "SELECT id FROM delivery
             WHERE status = 'waiting' AND receiver = $1 AND owner = $2 AND due_at <= $3 AND started_at < $4
             ORDER BY due_at LIMIT $5";
-        let rows = sqlx::query(SQL)
+        let rows = self
+            .reader
+            .query(SQL)
             .bind(&target.receiver)
             .bind(target.owner.number())
             .bind(now.as_micros())
             .bind(before.as_micros())
-            .bind(limit)
-            .fetch_all(&self.reader)
+            .bind(i64::from(limit))
+            .fetch_all()
             .await?;
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+}
+
+impl Store {
+    /// Has other replicas leave a delivery alone until `until`; `false` if one of them tries it at the moment, or has
+    /// done so since it was read. Where there are none, nothing is stored.
+    pub(crate) async fn claim_delivery(
+        &self,
+        delivery: &Delivery,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE delivery SET claimed_until = $4 WHERE id = (
+                SELECT id FROM delivery
+                WHERE id = $1 AND status = 'waiting' AND started_at = $2 AND attempts = $5
+                    AND (claimed_until IS NULL OR claimed_until <= $3)
+                FOR UPDATE SKIP LOCKED)";
+        if !self.is_shared() {
+            return Ok(true);
+        }
+        let query = self
+            .own_reader
+            .query(SQL)
+            .bind(delivery.id)
+            .bind(delivery.started_at.as_micros())
+            .bind(now.as_micros())
+            .bind(until.as_micros())
+            .bind(i64::from(delivery.attempts));
+        Ok(query.execute().await? > 0)
+    }
+
+    /// Lets other replicas try these deliveries.
+    pub(crate) async fn release_deliveries(&self, ids: impl Iterator<Item = i64>) -> Result<(), StoreError> {
+        const SQL: Sql =
+            sql!("UPDATE delivery SET claimed_until = NULL WHERE status = 'waiting' AND id", among_numbers 1);
+        if self.is_shared() {
+            self.own_reader.query(SQL).bind(json(ids)).execute().await?;
+        }
+        Ok(())
     }
 }
 
@@ -213,21 +261,21 @@ impl WriteTx<'_> {
     /// Stores what became of a delivery, unless it was begun anew in the meantime. Ended, it keeps its URL only for as long as its task keeps its answer.
     pub(crate) async fn store_delivery(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE delivery SET status = $2, attempts = $3, last_status = $4, last_error = $5,
-                planned_at = $6, due_at = $7, ended_at = $8,
+                planned_at = $6, due_at = $7, ended_at = $8, claimed_until = NULL,
                 url = CASE WHEN $8 IS NOT NULL AND (SELECT erased FROM task WHERE id = task_id) = 1
                            THEN NULL ELSE url END
             WHERE id = $1 AND started_at = $9";
-        sqlx::query(SQL)
+        self.query(SQL)
             .bind(delivery.id)
             .bind(delivery.status.as_str())
-            .bind(delivery.attempts)
-            .bind(delivery.last_status)
+            .bind(i64::from(delivery.attempts))
+            .bind(delivery.last_status.map(i64::from))
             .bind(delivery.last_error.as_deref())
             .bind(delivery.planned_at.as_micros())
             .bind(delivery.due_at.as_micros())
             .bind(delivery.ended_at.map(Timestamp::as_micros))
             .bind(delivery.started_at.as_micros())
-            .execute(self.connection())
+            .execute()
             .await?;
         Ok(())
     }
@@ -239,11 +287,14 @@ impl WriteTx<'_> {
         why: &str,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        const SQL: &str = "UPDATE delivery SET status = 'dead', last_error = $2, ended_at = $3,
+        const SQL: Sql = sql!(
+            "UPDATE delivery SET status = 'dead', last_error = $2, ended_at = $3,
                 url = CASE WHEN (SELECT erased FROM task WHERE id = task_id) = 1 THEN NULL ELSE url END
-            WHERE id IN (SELECT value FROM json_each($1)) AND status = 'waiting'";
-        let query = sqlx::query(SQL).bind(json(ids.iter())).bind(why).bind(now.as_micros());
-        Ok(query.execute(self.connection()).await?.rows_affected())
+            WHERE status = 'waiting' AND id",
+            among_numbers 1
+        );
+        let query = self.query(SQL).bind(json(ids.iter())).bind(why).bind(now.as_micros());
+        Ok(query.execute().await?)
     }
 
     /// Has nothing more sent to this webhook, for this reason.
@@ -255,8 +306,8 @@ impl WriteTx<'_> {
     ) -> Result<(), StoreError> {
         const SQL: &str =
             "UPDATE webhook SET disabled_at = $3, disabled_why = $2 WHERE id = $1 AND disabled_at IS NULL";
-        let query = sqlx::query(SQL).bind(webhook).bind(why).bind(now.as_micros());
-        query.execute(self.connection()).await?;
+        let query = self.query(SQL).bind(webhook).bind(why).bind(now.as_micros());
+        query.execute().await?;
         Ok(())
     }
 
@@ -268,12 +319,13 @@ impl WriteTx<'_> {
     ) -> Result<Vec<i64>, StoreError> {
         const SQL: &str = "SELECT id FROM delivery
             WHERE status = 'waiting' AND receiver = $1 AND owner = $2 AND webhook_id = $3 LIMIT $4";
-        let rows = sqlx::query(SQL)
+        let rows = self
+            .query(SQL)
             .bind(&delivery.receiver)
             .bind(delivery.owner.number())
             .bind(delivery.webhook)
-            .bind(limit)
-            .fetch_all(self.connection())
+            .bind(i64::from(limit))
+            .fetch_all()
             .await?;
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
@@ -283,15 +335,15 @@ impl WriteTx<'_> {
     pub(crate) async fn replan_deliveries(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         const SQL: &str = "UPDATE delivery SET due_at = due_at - (planned_at - $1), planned_at = $1
             WHERE status = 'waiting' AND planned_at > $1";
-        let done = sqlx::query(SQL).bind(now.as_micros()).execute(self.connection()).await?;
-        Ok(done.rows_affected())
+        let done = self.query(SQL).bind(now.as_micros()).execute().await?;
+        Ok(done)
     }
 
     /// Deletes what waits to be told of a task in the provider's own form.
     pub(crate) async fn drop_delivery(&mut self, task: TaskId) -> Result<(), StoreError> {
         const SQL: &str =
             "DELETE FROM delivery WHERE task_id = $1 AND event_id IS NULL AND status = 'waiting'";
-        sqlx::query(SQL).bind(task.number()).execute(self.connection()).await?;
+        self.query(SQL).bind(task.number()).execute().await?;
         Ok(())
     }
 }
@@ -301,31 +353,33 @@ impl Store {
     /// Every delivery, oldest first.
     pub(crate) async fn deliveries(&self) -> Vec<Delivery> {
         const SQL: &str = concat!("SELECT ", delivery_columns!(), " FROM delivery ORDER BY id");
-        let rows = sqlx::query(SQL).fetch_all(&self.reader).await.unwrap();
+        let rows = self.reader.query(SQL).fetch_all().await.unwrap();
         rows.iter().map(|row| delivery(row).unwrap()).collect()
     }
 
     /// How many tasks and how many deliveries hold a URL.
     pub(crate) async fn callback_urls(&self) -> (i64, i64) {
         const SQL: &str = "SELECT (SELECT COUNT(callback_url) FROM task), (SELECT COUNT(url) FROM delivery)";
-        let row = sqlx::query(SQL).fetch_one(&self.reader).await.unwrap();
-        (row.get(0), row.get(1))
+        let row = self.reader.query(SQL).fetch_one().await.unwrap();
+        (row.try_get(0).unwrap(), row.try_get(1).unwrap())
     }
 
     /// The number that a query finds.
     pub(crate) async fn number(&self, sql: &'static str) -> i64 {
-        sqlx::query(sql).fetch_one(&self.reader).await.unwrap().get(0)
+        self.reader.query(sql).fetch_one().await.unwrap().try_get(0).unwrap()
     }
 
     /// The text that a query finds.
     pub(crate) async fn text(&self, sql: &'static str) -> String {
-        sqlx::query(sql).fetch_one(&self.reader).await.unwrap().get(0)
+        self.reader.query(sql).fetch_one().await.unwrap().try_get(0).unwrap()
     }
 
     /// Changes the database as time would.
     pub(crate) async fn execute(&self, sql: &'static str) {
         let mut writing = self.writing().await;
-        sqlx::query(sql).execute(writing.each_alone().unwrap().connection()).await.unwrap();
+        let mut tx = writing.begin().await.unwrap();
+        tx.query(sql).execute().await.unwrap();
+        tx.commit().await.unwrap();
     }
 }
 
@@ -333,17 +387,16 @@ impl Store {
 mod tests {
     use super::*;
 
-    async fn plan(sql: &'static str) -> Vec<String> {
+    async fn plan(sql: Sql) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
-        let rows =
-            sqlx::query(sql).bind(0).bind(4).bind(64).bind(1).bind("[]").fetch_all(&store.reader).await;
-        rows.unwrap().iter().map(|row| row.get("detail")).collect()
+        let rows = store.reader.query(sql).bind(0).bind(4).bind(64).bind(1).bind("[]").fetch_all().await;
+        rows.unwrap().iter().map(|row| row.try_get("detail").unwrap()).collect()
     }
 
     #[tokio::test]
     async fn what_is_due_is_found_by_the_index() {
-        let steps = plan(concat!("EXPLAIN QUERY PLAN ", due_sql!())).await;
+        let steps = plan(due_sql!("EXPLAIN QUERY PLAN ")).await;
         let by_index = |terms: &str| {
             let wanted = format!("SEARCH delivery USING COVERING INDEX delivery_due ({terms})");
             steps.iter().any(|step| step.contains(&wanted))
@@ -357,7 +410,7 @@ mod tests {
 
     #[tokio::test]
     async fn whether_anything_is_due_is_found_by_the_index() {
-        let steps = plan(concat!("EXPLAIN QUERY PLAN ", any_due_sql!(), " OR $3 = $4 OR $5")).await;
+        let steps = plan(any_due_sql!("EXPLAIN QUERY PLAN ")).await;
         assert!(steps.iter().any(|step| step.contains("INDEX delivery_soonest (due_at<?)")), "{steps:#?}");
     }
 }

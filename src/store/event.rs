@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Acquire as _, Row as _, SqliteConnection};
-
-use super::rows::{self, pingback_columns, task_columns};
+use super::db::{self, Snapshot, Sql, sql};
+use super::rows::{self, number_if_any, pingback_columns, task_columns};
 use super::write::json;
 use super::{Store, StoreError};
-use crate::model::{Event, EventKind, FeedId, Pingback, Status, Subject, Task, TaskId, Timestamp, TokenId};
+use crate::model::{
+    CaptchaId, Event, EventKind, FeedId, Pingback, Status, Subject, Task, TaskId, Timestamp, TokenId,
+};
 
 /// How many events one page looks at: a filter that few pass must not hold a reader for long.
 const MAX_SCAN: i64 = 10_000;
@@ -52,6 +52,15 @@ pub(crate) struct EventPage {
     pub(crate) ends: FeedEnds,
 }
 
+/// Of an event, what tells who waits for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Happened {
+    pub(crate) number: i64,
+    pub(crate) kind: EventKind,
+    pub(crate) task: Option<TaskId>,
+    pub(crate) captcha_id: Option<CaptchaId>,
+}
+
 /// A row of the feed.
 struct Row {
     number: i64,
@@ -72,7 +81,7 @@ macro_rules! event_columns {
 }
 
 impl Row {
-    fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+    fn read(row: &db::Row) -> Result<Self, sqlx::Error> {
         Ok(Self {
             number: row.try_get("id")?,
             kind: rows::parsed(row, "type")?,
@@ -81,7 +90,7 @@ impl Row {
             task: row.try_get::<Option<i64>, _>("task_id")?.and_then(TaskId::new),
             pingback: row.try_get("pingback_id")?,
             captcha_id: row.try_get("captcha_id")?,
-            attempts: row.try_get("attempts")?,
+            attempts: number_if_any(row, "attempts")?,
             submitted_at: rows::time_if_any(row, "submitted_at")?,
         })
     }
@@ -129,7 +138,8 @@ impl Store {
 
     /// Where the feed begins and ends.
     pub(crate) async fn feed_ends(&self) -> Result<FeedEnds, StoreError> {
-        ends(&mut *self.reader.acquire().await?).await
+        let row = self.reader.query(ENDS).fetch_one().await?;
+        Ok(ends(&row)?)
     }
 
     /// At most `limit` events that pass the filter, of those behind `after`.
@@ -139,70 +149,85 @@ impl Store {
         filter: &EventFilter,
         limit: u32,
     ) -> Result<EventPage, StoreError> {
-        const SQL: &str = concat!(
+        const SQL: Sql = sql!(
             "SELECT ",
             event_columns!(),
-            " FROM event WHERE id > $1 AND id <= $2 AND ($3 IS NULL OR owner = $3)
-                AND ($4 IS NULL OR type IN (SELECT value FROM json_each($4))) ORDER BY id LIMIT $5"
+            " FROM event WHERE id > $1 AND id <= $2 AND ($3 IS NULL OR owner = $3) AND ($4 IS NULL OR type",
+            among_texts 4,
+            ") ORDER BY id LIMIT $5"
         );
-        let mut connection = self.reader.acquire().await?;
-        // One look at the database: what retention deletes, or the writer adds, is in all of it or in nothing.
-        let mut tx = connection.begin().await?;
-        let ends = ends(&mut tx).await?;
+        // What retention deletes, or a writer adds, is in all of it or in nothing.
+        let mut snapshot = self.reader.snapshot().await?;
+        let ends = ends(&snapshot.query(ENDS).fetch_one().await?)?;
         let through = ends.latest.min(after.saturating_add(MAX_SCAN));
         let kinds = (!filter.kinds.is_empty()).then(|| json(filter.kinds.iter()));
-        let found = sqlx::query(SQL)
+        let found = snapshot
+            .query(SQL)
             .bind(after)
             .bind(through)
             .bind(filter.owner.map(TokenId::number))
             .bind(kinds)
-            .bind(limit)
-            .fetch_all(&mut *tx)
+            .bind(i64::from(limit))
+            .fetch_all()
             .await?;
         let is_full = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         let rows = found.iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
         let last = rows.last().map(|row| row.number);
-        let events = complete(&mut tx, rows).await?;
-        tx.rollback().await?;
+        let events = complete(&mut snapshot, rows).await?;
+        snapshot.close().await?;
         let through = if is_full { last.unwrap_or(through) } else { through.max(after) };
         Ok(EventPage { events, through, ends })
     }
 
+    /// What has happened behind this place, of at most `limit` events.
+    pub(crate) async fn happened(&self, after: i64, limit: u32) -> Result<Vec<Happened>, StoreError> {
+        const SQL: &str =
+            "SELECT id, type, task_id, captcha_id FROM event WHERE id > $1 ORDER BY id LIMIT $2";
+        let found = self.own_reader.query(SQL).bind(after).bind(i64::from(limit)).fetch_all().await?;
+        let happened = found.iter().map(|row| {
+            Ok::<_, sqlx::Error>(Happened {
+                number: row.try_get("id")?,
+                kind: rows::parsed(row, "type")?,
+                task: row.try_get::<Option<i64>, _>("task_id")?.and_then(TaskId::new),
+                captcha_id: row.try_get::<Option<&str>, _>("captcha_id")?.and_then(|id| id.parse().ok()),
+            })
+        });
+        Ok(happened.collect::<Result<_, _>>()?)
+    }
+
     /// The events with these numbers that are still there.
     pub(crate) async fn events_by_number(&self, numbers: &[i64]) -> Result<Vec<Event>, StoreError> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            event_columns!(),
-            " FROM event WHERE id IN (SELECT value FROM json_each($1)) ORDER BY id"
-        );
-        let mut connection = self.reader.acquire().await?;
-        let found = sqlx::query(SQL).bind(json(numbers.iter())).fetch_all(&mut *connection).await?;
+        const SQL: Sql =
+            sql!("SELECT ", event_columns!(), " FROM event WHERE id", among_numbers 1, " ORDER BY id");
+        let mut snapshot = self.reader.snapshot().await?;
+        let found = snapshot.query(SQL).bind(json(numbers.iter())).fetch_all().await?;
         let rows = found.iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
-        complete(&mut connection, rows).await
+        let events = complete(&mut snapshot, rows).await?;
+        snapshot.close().await?;
+        Ok(events)
     }
 }
 
-async fn ends(connection: &mut SqliteConnection) -> Result<FeedEnds, StoreError> {
-    const SQL: &str = "SELECT (SELECT MIN(id) FROM event),
-        (SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'event')";
-    let row = sqlx::query(SQL).fetch_one(connection).await?;
+const ENDS: Sql = Sql {
+    sqlite: "SELECT (SELECT MIN(id) FROM event),
+        (SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'event')",
+    // Not the sequence: that is ahead while a transaction is under way.
+    postgres: "SELECT (SELECT MIN(id) FROM event), GREATEST((SELECT MAX(id) FROM event), deleted_through) FROM feed",
+};
+
+fn ends(row: &db::Row) -> Result<FeedEnds, sqlx::Error> {
     let latest = row.try_get(1)?;
     Ok(FeedEnds { earliest: row.try_get::<Option<i64>, _>(0)?.map_or(latest, |oldest| oldest - 1), latest })
 }
 
 /// Reads what the events are about.
-async fn complete(connection: &mut SqliteConnection, rows: Vec<Row>) -> Result<Vec<Event>, StoreError> {
-    const TASKS: &str =
-        concat!("SELECT ", task_columns!(), " FROM task WHERE id IN (SELECT value FROM json_each($1))");
-    const PINGBACKS: &str = concat!(
-        "SELECT ",
-        pingback_columns!(),
-        " FROM pingback WHERE id IN (SELECT value FROM json_each($1))"
-    );
+async fn complete(snapshot: &mut Snapshot, rows: Vec<Row>) -> Result<Vec<Event>, StoreError> {
+    const TASKS: Sql = sql!("SELECT ", task_columns!(), " FROM task WHERE id", among_numbers 1);
+    const PINGBACKS: Sql = sql!("SELECT ", pingback_columns!(), " FROM pingback WHERE id", among_numbers 1);
     let mut tasks = HashMap::new();
     let ids = json(rows.iter().filter_map(|row| row.task).map(TaskId::number));
     if ids != "[]" {
-        for row in sqlx::query(TASKS).bind(ids).fetch_all(&mut *connection).await? {
+        for row in snapshot.query(TASKS).bind(ids).fetch_all().await? {
             let task = rows::task(&row)?;
             tasks.insert(task.id, task);
         }
@@ -210,7 +235,7 @@ async fn complete(connection: &mut SqliteConnection, rows: Vec<Row>) -> Result<V
     let mut pingbacks = HashMap::new();
     let ids = json(rows.iter().filter_map(|row| row.pingback));
     if ids != "[]" {
-        for row in sqlx::query(PINGBACKS).bind(ids).fetch_all(&mut *connection).await? {
+        for row in snapshot.query(PINGBACKS).bind(ids).fetch_all().await? {
             pingbacks.insert(row.try_get("id")?, rows::pingback(&row)?);
         }
     }

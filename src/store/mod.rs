@@ -2,86 +2,99 @@
 
 mod account;
 mod caller_url;
+mod db;
 mod delivery;
 mod event;
+mod file;
+mod lease;
+mod listen;
 mod memory;
-mod open;
 mod outbox;
 mod read;
 mod report;
 mod retention;
 mod rows;
+mod server;
 mod signing;
 mod unmatched;
 mod webhook;
 mod write;
+mod writer;
 
 use std::fs::File;
 use std::sync::Arc;
 
-use sqlx::{Connection as _, SqliteConnection, SqlitePool};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Mutex;
 
 pub(crate) use account::{AccountId, Credit};
 pub(crate) use delivery::{Due, Look, Target, WebhookState};
-pub(crate) use event::{EventFilter, FeedEnds};
+pub(crate) use event::{EventFilter, FeedEnds, Happened};
+pub(crate) use listen::Topic;
+pub(crate) use memory::TokenRow;
 pub(crate) use outbox::{DeliveryFilter, Replayed};
 pub(crate) use read::{Counted, MAX_SCAN, TaskFilter};
 pub(crate) use retention::{Retired, RetirementPlan};
+pub(crate) use server::Server;
 pub(crate) use unmatched::{FinalWord, Trimmed};
-pub(crate) use write::{IdempotencyKey, NewTask, Parked, ParkedPingback, WriteTx};
+pub(crate) use write::{IdempotencyKey, NewTask, Parked, ParkedPingback};
+pub(crate) use writer::{WriteTx, Writing};
 
-/// A SQLite database: one connection that writes, several that read.
+use db::Pool;
+use writer::WriteConnection;
+
+/// A database: one connection that writes, several that read.
 ///
 /// Writing goes through [`WriteTx`], one transaction at a time. Readers see what is committed.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     /// Not a pool: a pool would ask the connection whether it lives, at every turn.
-    writer: Arc<Mutex<Option<SqliteConnection>>>,
+    writer: Arc<Mutex<Option<WriteConnection>>>,
     /// For callers.
-    reader: SqlitePool,
+    reader: Pool,
     /// For the dispatcher and its like, which must not queue behind them.
-    own_reader: SqlitePool,
+    own_reader: Pool,
     /// For senders of pingbacks, which must not queue behind either.
-    sender_reader: SqlitePool,
-    /// Held for as long as the database is in use: one process writes it.
-    lock: Arc<File>,
-}
-
-/// The turn to write.
-pub(crate) struct Writing(OwnedMutexGuard<Option<SqliteConnection>>);
-
-impl Writing {
-    /// Begins a transaction. Fails when the database is locked by another program, or closed.
-    pub(crate) async fn begin(&mut self) -> Result<WriteTx<'_>, StoreError> {
-        WriteTx::begin(self.connection()?).await
-    }
-
-    /// Statements that each count by themselves: reading, and then a single one that writes. What was
-    /// read still holds then, because nobody else can have the turn, nor the database.
-    pub(crate) fn each_alone(&mut self) -> Result<WriteTx<'_>, StoreError> {
-        Ok(WriteTx::each_alone(self.connection()?))
-    }
-
-    fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
-        Ok(self.0.as_mut().ok_or(sqlx::Error::PoolClosed)?)
-    }
+    sender_reader: Pool,
+    /// Of a server, how to listen to it.
+    listen_options: Option<PgConnectOptions>,
+    /// Of a file, held for as long as it is in use: one process writes it.
+    lock: Option<Arc<File>>,
 }
 
 /// Why the database did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub(crate) struct StoreError(#[from] sqlx::Error);
+pub(crate) enum StoreError {
+    /// Nothing was stored.
+    #[error(transparent)]
+    Failed(#[from] sqlx::Error),
+    /// The commit was under way: it may be stored.
+    #[error("the database did not confirm a commit")]
+    InDoubt(#[source] sqlx::Error),
+}
 
 impl StoreError {
     /// Every task number is used up.
     pub(crate) fn out_of_ids() -> Self {
-        Self(sqlx::Error::Protocol("every task number is used up".to_owned()))
+        Self::Failed(sqlx::Error::Protocol("every task number is used up".to_owned()))
     }
 
     /// Whether there was no free connection in time: later there may be.
     pub(crate) fn is_busy(&self) -> bool {
-        matches!(self.0, sqlx::Error::PoolTimedOut)
+        matches!(self, Self::Failed(sqlx::Error::PoolTimedOut))
+    }
+
+    /// Whether the server went away, or sent us away, before anything was stored: the same again may well succeed.
+    pub(crate) fn is_lost(&self) -> bool {
+        // The classes of connection exceptions and of an operator's intervention; an idle transaction that was ended.
+        const GONE: [&str; 3] = ["08", "57P", "25P03"];
+        match self {
+            Self::Failed(sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed) => true,
+            Self::Failed(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| GONE.iter().any(|gone| code.starts_with(gone)))
+            }
+            _ => false,
+        }
     }
 
     /// Whether one row is to blame, so that the same write without it may well succeed.
@@ -89,15 +102,24 @@ impl StoreError {
     pub(crate) fn is_one_rows_fault(&self) -> bool {
         // SQLite's primary result codes TOOBIG, CONSTRAINT and MISMATCH.
         const BY_ONE_ROW: [u32; 3] = [18, 19, 20];
-        let code = match &self.0 {
-            sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<u32>().ok()),
-            _ => None,
-        };
-        code.is_some_and(|code| BY_ONE_ROW.contains(&(code & 0xff)))
+        // PostgreSQL's classes of data exceptions, constraint violations, and program limits. They have five letters;
+        // SQLite's numbers have fewer.
+        const CLASSES: [&str; 3] = ["22", "23", "54"];
+        let Self::Failed(sqlx::Error::Database(error)) = self else { return false };
+        match error.code() {
+            Some(code) if code.len() == 5 => CLASSES.iter().any(|class| code.starts_with(class)),
+            Some(code) => code.parse::<u32>().is_ok_and(|code| BY_ONE_ROW.contains(&(code & 0xff))),
+            None => false,
+        }
     }
 }
 
 impl Store {
+    /// Whether other processes may use the database too.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.reader, Pool::Postgres(_))
+    }
+
     /// Waits for the turn to write.
     pub(crate) async fn writing(&self) -> Writing {
         Writing(Arc::clone(&self.writer).lock_owned().await)
@@ -115,7 +137,9 @@ impl Store {
         } {
             tracing::warn!(%error, "Could not close the database: {error}");
         }
-        // It is released with the process in any case.
-        drop(self.lock.unlock());
+        if let Some(lock) = &self.lock {
+            // It is released with the process in any case.
+            drop(lock.unlock());
+        }
     }
 }

@@ -1,9 +1,6 @@
 //! Deliveries as their owners see them: listed, and sent again.
 
-use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Row as _, Sqlite};
-
+use super::db::{Pool, Query, Sql, sql};
 use super::delivery::{delivery, delivery_columns};
 use super::write::json;
 use super::{MAX_SCAN, Store, StoreError, WriteTx};
@@ -105,8 +102,8 @@ macro_rules! obstacle {
 
 impl DeliveryFilter {
     /// The statement with this filter, for deliveries of this range.
-    fn bind(&self, sql: &'static str, from: i64, before: i64) -> Query<'static, Sqlite, SqliteArguments> {
-        sqlx::query(sql)
+    fn bind<'p>(&self, pool: &'p Pool, sql: impl Into<Sql>, from: i64, before: i64) -> Query<'p> {
+        pool.query(sql)
             .bind(self.owner.map(TokenId::number))
             .bind(self.status.map(DeliveryStatus::as_str))
             .bind(self.webhook)
@@ -139,8 +136,8 @@ impl Store {
             None => (ALL, before.saturating_sub(MAX_SCAN).max(0)),
         };
         // One more tells whether there is a next page.
-        let query = filter.bind(sql, oldest, before).bind(i64::from(limit) + 1);
-        let rows = query.fetch_all(&self.reader).await?;
+        let query = filter.bind(&self.reader, sql, oldest, before).bind(i64::from(limit) + 1);
+        let rows = query.fetch_all().await?;
         let mut deliveries = rows.iter().map(delivery).collect::<Result<Vec<_>, _>>()?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = deliveries.len() > limit;
@@ -164,8 +161,8 @@ impl Store {
             delivery_columns!(),
             " FROM delivery WHERE id = $1 AND ($2 IS NULL OR owner = $2)"
         );
-        let query = sqlx::query(SQL).bind(id).bind(owner.map(TokenId::number));
-        Ok(query.fetch_optional(&self.reader).await?.as_ref().map(delivery).transpose()?)
+        let query = self.reader.query(SQL).bind(id).bind(owner.map(TokenId::number));
+        Ok(query.fetch_optional().await?.as_ref().map(delivery).transpose()?)
     }
 
     /// At most `limit` deliveries that have ended and pass the filter, of those behind `after`, up to `last`.
@@ -181,8 +178,10 @@ impl Store {
             Some(_) => (OF_TASK, last),
             None => (ALL, last.min(after.saturating_add(MAX_SCAN))),
         };
-        let query = filter.bind(sql, after.saturating_add(1), through.saturating_add(1)).bind(limit);
-        let rows = query.fetch_all(&self.reader).await?;
+        let query = filter
+            .bind(&self.reader, sql, after.saturating_add(1), through.saturating_add(1))
+            .bind(i64::from(limit));
+        let rows = query.fetch_all().await?;
         let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
         let is_full = ids.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         let through = ids.last().copied().filter(|_| is_full).unwrap_or(through);
@@ -192,7 +191,7 @@ impl Store {
     /// The number of the newest delivery; 0 if there is none.
     pub(crate) async fn newest_delivery(&self) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT COALESCE(MAX(id), 0) FROM delivery";
-        Ok(sqlx::query(SQL).fetch_one(&self.reader).await?.try_get(0)?)
+        Ok(self.reader.query(SQL).fetch_one().await?.try_get(0)?)
     }
 }
 
@@ -200,7 +199,7 @@ impl Store {
 macro_rules! replay_sql {
     () => {
         "UPDATE delivery SET status = 'waiting', attempts = 0, started_at = $2, planned_at = $2, due_at = $2,
-            ended_at = NULL "
+            ended_at = NULL, claimed_until = NULL "
     };
 }
 
@@ -215,27 +214,28 @@ impl WriteTx<'_> {
         const OBSTACLE: &str =
             concat!("SELECT ", obstacle!(), " FROM delivery WHERE id = $1 AND ($2 IS NULL OR owner = $2)");
         const SQL: &str = concat!(replay_sql!(), "WHERE id = $1 RETURNING ", delivery_columns!());
-        let found = sqlx::query(OBSTACLE).bind(id).bind(owner.map(TokenId::number));
-        let Some(row) = found.fetch_optional(self.connection()).await? else {
+        let found = self.query(OBSTACLE).bind(id).bind(owner.map(TokenId::number));
+        let Some(row) = found.fetch_optional().await? else {
             return Ok(Replayed::NotFound);
         };
         if let Some(reason) = row.try_get(0)? {
             return Ok(Replayed::Refused(reason));
         }
-        let query = sqlx::query(SQL).bind(id).bind(now.as_micros());
-        Ok(Replayed::Done(Box::new(delivery(&query.fetch_one(self.connection()).await?)?)))
+        let query = self.query(SQL).bind(id).bind(now.as_micros());
+        Ok(Replayed::Done(Box::new(delivery(&query.fetch_one().await?)?)))
     }
 
     /// Has those of these messages sent again that have ended and can be sent; how many.
     pub(crate) async fn replay_deliveries(&mut self, ids: &[i64], now: Timestamp) -> Result<u64, StoreError> {
-        const SQL: &str = concat!(
+        const SQL: Sql = sql!(
             replay_sql!(),
-            "WHERE id IN (SELECT value FROM json_each($1)) AND status <> 'waiting' AND ",
+            "WHERE status <> 'waiting' AND ",
             obstacle!(),
-            " IS NULL"
+            " IS NULL AND id",
+            among_numbers 1
         );
-        let query = sqlx::query(SQL).bind(json(ids.iter())).bind(now.as_micros());
-        Ok(query.execute(self.connection()).await?.rows_affected())
+        let query = self.query(SQL).bind(json(ids.iter())).bind(now.as_micros());
+        Ok(query.execute().await?)
     }
 }
 
@@ -287,8 +287,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;
         let filter = DeliveryFilter { task: TaskId::new(1), ..DeliveryFilter::default() };
-        let rows = filter.bind(OF_TASK, 0, 9).bind(1).fetch_all(&store.reader).await.unwrap();
-        let steps: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        let rows = filter.bind(&store.reader, OF_TASK, 0, 9).bind(1).fetch_all().await.unwrap();
+        let steps: Vec<String> = rows.iter().map(|row| row.try_get("detail").unwrap()).collect();
         assert!(steps[0].contains("INDEX delivery_by_task (task_id=?"), "{steps:#?}");
     }
 }

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-use sqlx::Row as _;
-
+use super::db::{Pool, Sql, sql};
 use super::rows::{self, task_columns};
 use super::write::json;
 use super::{Store, StoreError};
 use crate::model::{Captcha, CaptchaFile, CaptchaType, Status, Task, TaskId, TokenId, Via};
+use bytes::Bytes;
 
 /// How many tasks one page looks at: a filter that few tasks pass must not hold a reader for long.
 pub(crate) const MAX_SCAN: i64 = 100_000;
@@ -50,14 +49,22 @@ pub(crate) struct TaskPage {
     pub(crate) next: Option<TaskId>,
 }
 
+async fn tasks(pool: &Pool, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+    const SQL: Sql = sql!("SELECT ", task_columns!(), " FROM task WHERE id", among_numbers 1);
+    let keys = json(ids.iter().map(|id| id.number()));
+    let found = pool.query(SQL).bind(keys).fetch_all().await?;
+    Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
+}
+
 impl Store {
     /// The tasks with these ids, in no order; ids that name none are left out.
     pub(crate) async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
-        const SQL: &str =
-            concat!("SELECT ", task_columns!(), " FROM task WHERE id IN (SELECT value FROM json_each($1))");
-        let keys = json(ids.iter().map(|id| id.number()));
-        let found = sqlx::query(SQL).bind(keys).fetch_all(&self.reader).await?;
-        Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
+        tasks(&self.reader, ids).await
+    }
+
+    /// The same for pingbox itself.
+    pub(crate) async fn own_tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+        tasks(&self.own_reader, ids).await
     }
 
     /// A page of the tasks that pass the filter.
@@ -83,7 +90,9 @@ impl Store {
         };
         // Tags have an index.
         let oldest = if filter.tag.is_some() { 0 } else { before.saturating_sub(MAX_SCAN) };
-        let found = sqlx::query(sql)
+        let found = self
+            .reader
+            .query(sql)
             .bind(filter.owner.map(TokenId::number))
             .bind(filter.status.map(Status::as_str))
             .bind(filter.kind.map(CaptchaType::as_str))
@@ -92,7 +101,7 @@ impl Store {
             .bind(oldest)
             // One more tells whether there is a next page.
             .bind(i64::from(filter.limit) + 1)
-            .fetch_all(&self.reader)
+            .fetch_all()
             .await?;
         let mut tasks = found.iter().map(rows::task).collect::<Result<Vec<_>, _>>()?;
         let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
@@ -111,8 +120,8 @@ impl Store {
         const SQL: &str = "SELECT type, status, via, COUNT(*) AS tasks FROM task
             WHERE id >= $1 AND ($2 IS NULL OR owner = $2) GROUP BY type, status, via";
         let oldest = self.next_number().await? - MAX_SCAN;
-        let found = sqlx::query(SQL).bind(oldest).bind(owner.map(TokenId::number));
-        let found = found.fetch_all(&self.reader).await?;
+        let found = self.reader.query(SQL).bind(oldest).bind(owner.map(TokenId::number));
+        let found = found.fetch_all().await?;
         let counted = found.iter().map(|row| {
             Ok::<_, sqlx::Error>(Counted {
                 kind: rows::parsed(row, "type")?,
@@ -133,9 +142,9 @@ impl Store {
             WHERE id >= $1 AND ($2 IS NULL OR owner = $2) AND status = 'solved' AND submitted_at IS NOT NULL
             ORDER BY id DESC LIMIT $3";
         let oldest = self.next_number().await? - MAX_SCAN;
-        let query = sqlx::query(SQL).bind(oldest).bind(owner.map(TokenId::number)).bind(MAX_TIMES);
+        let query = self.reader.query(SQL).bind(oldest).bind(owner.map(TokenId::number)).bind(MAX_TIMES);
         let mut times: HashMap<CaptchaType, Vec<u64>> = HashMap::new();
-        for row in query.fetch_all(&self.reader).await? {
+        for row in query.fetch_all().await? {
             let millis: i64 = row.try_get("millis")?;
             times.entry(rows::parsed(&row, "type")?).or_default().push(millis.max(0).unsigned_abs());
         }
@@ -145,21 +154,21 @@ impl Store {
     /// The number after the newest task.
     async fn next_number(&self) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT COALESCE(MAX(id), 0) + 1 FROM task";
-        Ok(sqlx::query(SQL).fetch_one(&self.reader).await?.try_get(0)?)
+        Ok(self.reader.query(SQL).fetch_one().await?.try_get(0)?)
     }
 
     /// What `in.php` is to be sent for a task; `None` if there is no such task.
     pub(crate) async fn captcha(&self, id: TaskId) -> Result<Option<Captcha>, StoreError> {
         const TASK: &str = "SELECT type, params FROM task WHERE id = $1";
         const FILES: &str = "SELECT field, content FROM task_file WHERE task_id = $1 ORDER BY position";
-        let Some(row) = sqlx::query(TASK).bind(id.number()).fetch_optional(&self.own_reader).await? else {
+        let Some(row) = self.own_reader.query(TASK).bind(id.number()).fetch_optional().await? else {
             return Ok(None);
         };
         let kind = rows::parsed(&row, "type")?;
         let params = serde_json::from_str(row.try_get("params")?).map_err(|error| {
             sqlx::Error::ColumnDecode { index: "params".to_owned(), source: error.into() }
         })?;
-        let files = sqlx::query(FILES).bind(id.number()).fetch_all(&self.own_reader).await?;
+        let files = self.own_reader.query(FILES).bind(id.number()).fetch_all().await?;
         let files = files.iter().map(|row| {
             let content = Bytes::from(row.try_get::<Vec<u8>, _>("content")?);
             Ok::<_, sqlx::Error>(CaptchaFile { field: row.try_get("field")?, content })
@@ -169,6 +178,6 @@ impl Store {
 
     /// Whether any task is stored.
     pub(crate) async fn has_tasks(&self) -> Result<bool, StoreError> {
-        Ok(sqlx::query("SELECT EXISTS (SELECT 1 FROM task)").fetch_one(&self.reader).await?.try_get(0)?)
+        Ok(self.reader.query("SELECT EXISTS (SELECT 1 FROM task)").fetch_one().await?.try_get(0)?)
     }
 }

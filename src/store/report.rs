@@ -1,9 +1,7 @@
 //! Complaints and confirmations, until the provider has them.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
-use super::rows::{parsed, task_id, time};
+use super::db::Row;
+use super::rows::{flag, parsed, task_id, time, time_if_any};
 use super::{Store, StoreError, WriteTx};
 use crate::model::{CaptchaId, Report, TaskId, Timestamp, Verdict};
 
@@ -16,23 +14,23 @@ macro_rules! report_columns {
 
 const BY_TASK: &str = concat!("SELECT ", report_columns!(), " FROM report WHERE task_id = $1");
 
-fn report(row: &SqliteRow) -> Result<Report, sqlx::Error> {
+fn report(row: &Row) -> Result<Report, sqlx::Error> {
     Ok(Report {
         task: task_id(row, "task_id")?,
         captcha_id: parsed::<CaptchaId>(row, "captcha_id")?,
         verdict: parsed::<Verdict>(row, "verdict")?,
         reply: row.try_get("reply")?,
-        is_recorded: row.try_get("recorded")?,
+        is_recorded: flag(row, "recorded")?,
         created_at: time(row, "created_at")?,
         expires_at: time(row, "expires_at")?,
-        ended_at: row.try_get::<Option<i64>, _>("ended_at")?.map(Timestamp::from_micros),
+        ended_at: time_if_any(row, "ended_at")?,
     })
 }
 
 impl Store {
     /// The report on a task.
     pub(crate) async fn report(&self, task: TaskId) -> Result<Option<Report>, StoreError> {
-        let row = sqlx::query(BY_TASK).bind(task.number()).fetch_optional(&self.reader).await?;
+        let row = self.reader.query(BY_TASK).bind(task.number()).fetch_optional().await?;
         Ok(row.as_ref().map(report).transpose()?)
     }
 
@@ -43,7 +41,7 @@ impl Store {
             report_columns!(),
             " FROM report WHERE ended_at IS NULL ORDER BY created_at LIMIT $1"
         );
-        let rows = sqlx::query(SQL).bind(limit).fetch_all(&self.own_reader).await?;
+        let rows = self.own_reader.query(SQL).bind(i64::from(limit)).fetch_all().await?;
         Ok(rows.iter().map(report).collect::<Result<_, _>>()?)
     }
 }
@@ -51,7 +49,7 @@ impl Store {
 impl WriteTx<'_> {
     /// The report on a task.
     pub(crate) async fn report(&mut self, task: TaskId) -> Result<Option<Report>, StoreError> {
-        let row = sqlx::query(BY_TASK).bind(task.number()).fetch_optional(self.connection()).await?;
+        let row = self.query(BY_TASK).bind(task.number()).fetch_optional().await?;
         Ok(row.as_ref().map(report).transpose()?)
     }
 
@@ -62,16 +60,16 @@ impl WriteTx<'_> {
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
             ON CONFLICT (task_id) DO UPDATE SET
                 reply = excluded.reply, recorded = excluded.recorded, ended_at = excluded.ended_at";
-        sqlx::query(SQL)
+        self.query(SQL)
             .bind(report.task.number())
             .bind(report.captcha_id.as_str())
             .bind(report.verdict.as_str())
             .bind(report.reply.as_deref())
-            .bind(report.is_recorded)
+            .bind(i64::from(report.is_recorded))
             .bind(report.created_at.as_micros())
             .bind(report.expires_at.as_micros())
             .bind(report.ended_at.map(Timestamp::as_micros))
-            .execute(self.connection())
+            .execute()
             .await?;
         Ok(())
     }

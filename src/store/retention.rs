@@ -1,7 +1,6 @@
 //! Forgetting: answers first, then the records, in batches small enough not to hold up pingbacks.
 
-use sqlx::Row as _;
-
+use super::db::{Sql, sql};
 use super::write::json;
 use super::{StoreError, WriteTx};
 use crate::model::Timestamp;
@@ -54,12 +53,12 @@ impl WriteTx<'_> {
             SELECT id FROM task WHERE erased = 0 AND answered_at < $1 ORDER BY answered_at LIMIT $2)";
         // Of those that tell of a task, which go with it, some may come first.
         const DELIVERIES: &str = "DELETE FROM delivery WHERE id IN (
-            SELECT id FROM (SELECT id, task_id, created_at FROM delivery ORDER BY id LIMIT $2)
+            SELECT id FROM (SELECT id, task_id, created_at FROM delivery ORDER BY id LIMIT $2) AS oldest
             WHERE task_id IS NULL AND created_at < $1)";
         const PINGBACKS: &str = "DELETE FROM pingback WHERE id IN (
             SELECT id FROM pingback WHERE received_at < $1 ORDER BY received_at LIMIT $2)";
-        const KEYS: &str = "DELETE FROM idempotency WHERE rowid IN (
-            SELECT rowid FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
+        const KEYS: &str = "DELETE FROM idempotency WHERE (owner, key) IN (
+            SELECT owner, key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
         self.retire_rows(FILES, plan.answers_before, plan.limit).await?;
         self.retire_rows(URLS, plan.answers_before, plan.limit).await?;
         let answers = self.retire_rows(ANSWERS, plan.answers_before, plan.limit).await?;
@@ -79,15 +78,16 @@ impl WriteTx<'_> {
     /// nothing of theirs is left in the feed then, so no event outlives its task. How many of both.
     async fn retire_events(&mut self, before: Timestamp, limit: u32) -> Result<(u64, u64), StoreError> {
         const EVENTS: &str = "DELETE FROM event WHERE id < COALESCE(
-                (SELECT MIN(id) FROM (SELECT id, time FROM event ORDER BY id LIMIT $2) WHERE time >= $1),
-                (SELECT MAX(id) + 1 FROM (SELECT id FROM event ORDER BY id LIMIT $2)))
-            RETURNING IIF(type IN ('task.solved', 'task.failed', 'task.expired', 'task.cancelled'), task_id, NULL)";
-        const TASKS: &str = "DELETE FROM task WHERE id IN (SELECT value FROM json_each($1))";
-        let query = sqlx::query(EVENTS).bind(before.as_micros()).bind(limit);
-        let rows = query.fetch_all(self.connection()).await?;
+                (SELECT MIN(id) FROM (SELECT id, time FROM event ORDER BY id LIMIT $2) AS oldest WHERE time >= $1),
+                (SELECT MAX(id) + 1 FROM (SELECT id FROM event ORDER BY id LIMIT $2) AS oldest))
+            RETURNING CASE WHEN type IN ('task.solved', 'task.failed', 'task.expired', 'task.cancelled')
+                           THEN task_id END";
+        const TASKS: Sql = sql!("DELETE FROM task WHERE id", among_numbers 1);
+        let query = self.query(EVENTS).bind(before.as_micros()).bind(i64::from(limit));
+        let rows = query.fetch_all().await?;
         let ended = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Option<i64>>, _>>()?;
-        let done = sqlx::query(TASKS).bind(json(ended.iter().flatten())).execute(self.connection()).await?;
-        Ok((rows.len() as u64, done.rows_affected()))
+        let done = self.query(TASKS).bind(json(ended.iter().flatten())).execute().await?;
+        Ok((rows.len() as u64, done))
     }
 
     async fn retire_rows(
@@ -96,7 +96,7 @@ impl WriteTx<'_> {
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let done = sqlx::query(sql).bind(before.as_micros()).bind(limit).execute(self.connection()).await?;
-        Ok(done.rows_affected())
+        let done = self.query(sql).bind(before.as_micros()).bind(i64::from(limit)).execute().await?;
+        Ok(done)
     }
 }

@@ -3,9 +3,8 @@
 use std::str::FromStr;
 
 use serde::Serialize;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row as _, Sqlite, Type};
 
+use super::db::Row;
 use crate::model::{CaptchaId, ErrorCode, Outcome, Pingback, Price, Task, TaskId, Timestamp, TokenId, Via};
 
 /// The columns that [`task`] reads.
@@ -35,22 +34,22 @@ macro_rules! pingback_columns {
 }
 pub(super) use pingback_columns;
 
-pub(super) fn task(row: &SqliteRow) -> Result<Task, sqlx::Error> {
+pub(super) fn task(row: &Row) -> Result<Task, sqlx::Error> {
     Ok(Task {
         id: task_id(row, "id")?,
         owner: TokenId::from_number(row.try_get("owner")?),
         kind: parsed(row, "type")?,
         status: parsed(row, "status")?,
         tag: row.try_get("tag")?,
-        priority: row.try_get("priority")?,
+        priority: number(row, "priority")?,
         captcha_id: parsed_if_any(row, "captcha_id")?,
         answer: row.try_get("answer")?,
         error: row.try_get::<Option<String>, _>("error")?.map(ErrorCode::known),
         via: via(row)?,
         price: parsed_if_any(row, "price")?,
-        price_estimated: row.try_get("price_estimated")?,
-        attempts: row.try_get("attempts")?,
-        doubtful: row.try_get("doubtful")?,
+        price_estimated: flag(row, "price_estimated")?,
+        attempts: number(row, "attempts")?,
+        doubtful: flag(row, "doubtful")?,
         reason: row.try_get("reason")?,
         extra: row.try_get("extra")?,
         created_at: time(row, "created_at")?,
@@ -64,15 +63,15 @@ pub(super) fn task(row: &SqliteRow) -> Result<Task, sqlx::Error> {
     })
 }
 
-pub(super) fn via(row: &SqliteRow) -> Result<Option<Via>, sqlx::Error> {
-    Ok(match optional::<&str>(row, "via")? {
+pub(super) fn via(row: &Row) -> Result<Option<Via>, sqlx::Error> {
+    Ok(match row.try_get("via")? {
         Some("pingback") => Some(Via::Pingback),
         Some("reconcile") => Some(Via::Reconcile),
         _ => None,
     })
 }
 
-pub(super) fn pingback(row: &SqliteRow) -> Result<Pingback, sqlx::Error> {
+pub(super) fn pingback(row: &Row) -> Result<Pingback, sqlx::Error> {
     let code: String = row.try_get("code")?;
     Ok(Pingback {
         captcha_id: parsed(row, "captcha_id")?,
@@ -88,34 +87,45 @@ pub(super) fn pingback(row: &SqliteRow) -> Result<Pingback, sqlx::Error> {
     })
 }
 
-pub(super) fn task_id(row: &SqliteRow, column: &'static str) -> Result<TaskId, sqlx::Error> {
+pub(super) fn task_id(row: &Row, column: &'static str) -> Result<TaskId, sqlx::Error> {
     TaskId::new(row.try_get(column)?).ok_or_else(|| corrupt(column))
 }
 
-pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, sqlx::Error> {
+pub(super) fn time(row: &Row, column: &'static str) -> Result<Timestamp, sqlx::Error> {
     row.try_get(column).map(Timestamp::from_micros)
 }
 
-pub(super) fn time_if_any(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, sqlx::Error> {
-    Ok(optional::<i64>(row, column)?.map(Timestamp::from_micros))
+pub(super) fn time_if_any(row: &Row, column: &'static str) -> Result<Option<Timestamp>, sqlx::Error> {
+    Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_micros))
 }
 
-pub(super) fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, sqlx::Error> {
+pub(super) fn parsed<T: FromStr>(row: &Row, column: &'static str) -> Result<T, sqlx::Error> {
     parsed_if_any(row, column)?.ok_or_else(|| corrupt(column))
 }
 
-fn parsed_if_any<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<Option<T>, sqlx::Error> {
-    match optional::<&str>(row, column)? {
+fn parsed_if_any<T: FromStr>(row: &Row, column: &'static str) -> Result<Option<T>, sqlx::Error> {
+    match row.try_get::<Option<&str>, _>(column)? {
         Some(text) => text.parse().map(Some).map_err(|_| corrupt(column)),
         None => Ok(None),
     }
 }
 
-fn optional<'r, T: Decode<'r, Sqlite> + Type<Sqlite>>(
-    row: &'r SqliteRow,
+/// A whole number of a smaller kind than the database has.
+pub(super) fn number<T: TryFrom<i64>>(row: &Row, column: &'static str) -> Result<T, sqlx::Error> {
+    T::try_from(row.try_get(column)?).map_err(|_| corrupt(column))
+}
+
+pub(super) fn number_if_any<T: TryFrom<i64>>(
+    row: &Row,
     column: &'static str,
 ) -> Result<Option<T>, sqlx::Error> {
-    row.try_get(column)
+    let number: Option<i64> = row.try_get(column)?;
+    number.map(|number| T::try_from(number).map_err(|_| corrupt(column))).transpose()
+}
+
+/// A number that says yes or no.
+pub(super) fn flag(row: &Row, column: &'static str) -> Result<bool, sqlx::Error> {
+    Ok(row.try_get::<i64, _>(column)? != 0)
 }
 
 pub(super) fn corrupt(column: &'static str) -> sqlx::Error {

@@ -1,8 +1,6 @@
 //! Secrets that sign messages to URLs that tasks carry, one for each owner of tasks.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
+use super::db::Row;
 use super::rows::{corrupt, time_if_any};
 use super::webhook::OVERLAP;
 use super::{StoreError, WriteTx};
@@ -18,8 +16,8 @@ impl WriteTx<'_> {
         const NEW: &str =
             "INSERT INTO signing_secret (owner, secret) VALUES ($1, $2) ON CONFLICT (owner) DO NOTHING";
         const SQL: &str = "SELECT secret, old_secret, old_until FROM signing_secret WHERE owner = $1";
-        sqlx::query(NEW).bind(owner.number()).bind(fresh.expose()).execute(self.connection()).await?;
-        let row = sqlx::query(SQL).bind(owner.number()).fetch_one(self.connection()).await?;
+        self.query(NEW).bind(owner.number()).bind(fresh.expose()).execute().await?;
+        let row = self.query(SQL).bind(owner.number()).fetch_one().await?;
         Ok(keys(&row)?)
     }
 
@@ -32,18 +30,19 @@ impl WriteTx<'_> {
         now: Timestamp,
     ) -> Result<SigningKeys, StoreError> {
         const SQL: &str = "UPDATE signing_secret SET
-                old_secret = IIF(secret = $2, old_secret, secret), old_until = IIF(secret = $2, old_until, $3),
+                old_secret = CASE WHEN secret = $2 THEN old_secret ELSE secret END,
+                old_until = CASE WHEN secret = $2 THEN old_until ELSE $3 END,
                 secret = $2
             WHERE owner = $1";
         let until = now.after(OVERLAP).as_micros();
-        let query = sqlx::query(SQL).bind(owner.number()).bind(secret.expose()).bind(until);
-        query.execute(self.connection()).await?;
+        let query = self.query(SQL).bind(owner.number()).bind(secret.expose()).bind(until);
+        query.execute().await?;
         self.signing_keys(owner, secret).await
     }
 }
 
 /// Reads `secret`, `old_secret` and `old_until`.
-pub(super) fn keys(row: &SqliteRow) -> Result<SigningKeys, sqlx::Error> {
+pub(super) fn keys(row: &Row) -> Result<SigningKeys, sqlx::Error> {
     let secret = |text: &str, column| SigningSecret::parse(text).map_err(|_| corrupt(column));
     let old = match (row.try_get("old_secret")?, time_if_any(row, "old_until")?) {
         (Some(old), Some(until)) => Some((secret(old, "old_secret")?, until)),

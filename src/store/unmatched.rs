@@ -1,7 +1,5 @@
 //! What is known of captchas by their own ids: from tasks, or from pingbacks that no task waits for.
 
-use sqlx::Row as _;
-
 use super::rows::{self, pingback_columns, task_columns};
 use super::{Store, StoreError, WriteTx};
 use crate::model::{CaptchaId, Pingback, Task, TokenId};
@@ -61,12 +59,12 @@ impl Store {
               ORDER BY id DESC LIMIT 1"
         );
         // In this order: one that is joined to its task in between is found there.
-        let unmatched = sqlx::query(PINGBACK).bind(captcha_id.as_str()).fetch_optional(&self.reader).await?;
+        let unmatched = self.reader.query(PINGBACK).bind(captcha_id.as_str()).fetch_optional().await?;
         if let Some(row) = unmatched {
             return Ok(Some(FinalWord::OfPingback(rows::pingback(&row)?)));
         }
-        let query = sqlx::query(TASK).bind(captcha_id.as_str()).bind(owner.map(TokenId::number));
-        let task = query.fetch_optional(&self.reader).await?;
+        let query = self.reader.query(TASK).bind(captcha_id.as_str()).bind(owner.map(TokenId::number));
+        let task = query.fetch_optional().await?;
         Ok(task.map(|row| rows::task(&row).map(|task| FinalWord::OfTask(Box::new(task)))).transpose()?)
     }
 
@@ -83,9 +81,9 @@ impl Store {
             open_to_all!(),
             " ORDER BY id DESC LIMIT $2"
         );
-        let query = sqlx::query(SQL).bind(before.unwrap_or(i64::MAX));
+        let query = self.reader.query(SQL).bind(before.unwrap_or(i64::MAX));
         // One more tells whether there is a next page.
-        let mut found = query.bind(i64::from(limit) + 1).fetch_all(&self.reader).await?;
+        let mut found = query.bind(i64::from(limit) + 1).fetch_all().await?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = found.len() > limit;
         found.truncate(limit);
@@ -102,14 +100,14 @@ impl WriteTx<'_> {
         const COUNT: &str = "SELECT COUNT(*) FROM pingback WHERE task_id IS NULL";
         const DROP: &str = "DELETE FROM pingback WHERE id IN (
             SELECT id FROM pingback WHERE task_id IS NULL ORDER BY id LIMIT $1)";
-        let count: i64 = sqlx::query(COUNT).fetch_one(self.connection()).await?.try_get(0)?;
+        let count: i64 = self.query(COUNT).fetch_one().await?.try_get(0)?;
         let count = count.unsigned_abs();
         let surplus = count.saturating_sub(most.into()).min(limit.into());
         if surplus == 0 {
             return Ok(Trimmed { dropped: 0, left: count });
         }
         let surplus = i64::try_from(surplus).unwrap_or(i64::MAX);
-        let dropped = sqlx::query(DROP).bind(surplus).execute(self.connection()).await?.rows_affected();
+        let dropped = self.query(DROP).bind(surplus).execute().await?;
         Ok(Trimmed { dropped, left: count.saturating_sub(dropped) })
     }
 }

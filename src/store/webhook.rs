@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
+use super::db::Row;
 use super::rows::{corrupt, time, time_if_any};
 use super::{Store, StoreError, WriteTx, signing};
 use crate::model::{CallerUrl, Disabled, EventKind, NewWebhook, SigningSecret, Timestamp, TokenId, Webhook};
@@ -21,7 +19,7 @@ macro_rules! webhook_columns {
     };
 }
 
-fn webhook(row: &SqliteRow) -> Result<Webhook, sqlx::Error> {
+fn webhook(row: &Row) -> Result<Webhook, sqlx::Error> {
     let kinds = row.try_get::<&str, _>("types")?.split(',').filter(|name| !name.is_empty());
     let kinds = kinds.map(|name| name.parse::<EventKind>().map_err(|()| corrupt("types")));
     let disabled = match time_if_any(row, "disabled_at")? {
@@ -55,7 +53,7 @@ impl Store {
             webhook_columns!(),
             " FROM webhook WHERE ($1 IS NULL OR owner = $1) ORDER BY id"
         );
-        let rows = sqlx::query(SQL).bind(owner.map(TokenId::number)).fetch_all(&self.reader).await?;
+        let rows = self.reader.query(SQL).bind(owner.map(TokenId::number)).fetch_all().await?;
         Ok(rows.iter().map(webhook).collect::<Result<_, _>>()?)
     }
 
@@ -70,14 +68,14 @@ impl Store {
             webhook_columns!(),
             " FROM webhook WHERE id = $1 AND ($2 IS NULL OR owner = $2)"
         );
-        let query = sqlx::query(SQL).bind(id).bind(owner.map(TokenId::number));
-        Ok(query.fetch_optional(&self.reader).await?.as_ref().map(webhook).transpose()?)
+        let query = self.reader.query(SQL).bind(id).bind(owner.map(TokenId::number));
+        Ok(query.fetch_optional().await?.as_ref().map(webhook).transpose()?)
     }
 
     /// Whether anybody has subscribed to anything.
     pub(crate) async fn has_webhooks(&self) -> Result<bool, StoreError> {
         const SQL: &str = "SELECT EXISTS (SELECT 1 FROM webhook)";
-        Ok(sqlx::query(SQL).fetch_one(&self.own_reader).await?.try_get(0)?)
+        Ok(self.own_reader.query(SQL).fetch_one().await?.try_get(0)?)
     }
 }
 
@@ -95,16 +93,17 @@ impl WriteTx<'_> {
             RETURNING ",
             webhook_columns!()
         );
-        let query = sqlx::query(SQL)
+        let query = self
+            .query(SQL)
             .bind(new.owner.number())
-            .bind(new.sees_all)
+            .bind(i64::from(new.sees_all))
             .bind(new.url.text())
             .bind(new.url.receiver())
             .bind(listed(&new.kinds))
             .bind(new.secret.expose())
             .bind(now.as_micros())
-            .bind(most);
-        Ok(query.fetch_optional(self.connection()).await?.as_ref().map(webhook).transpose()?)
+            .bind(i64::from(most));
+        Ok(query.fetch_optional().await?.as_ref().map(webhook).transpose()?)
     }
 
     /// Deletes a webhook; with an owner only one of theirs. What waits for it is ended apart from that, by
@@ -118,8 +117,8 @@ impl WriteTx<'_> {
             "DELETE FROM webhook WHERE id = $1 AND ($2 IS NULL OR owner = $2) RETURNING ",
             webhook_columns!()
         );
-        let query = sqlx::query(SQL).bind(id).bind(owner.map(TokenId::number));
-        Ok(query.fetch_optional(self.connection()).await?.as_ref().map(webhook).transpose()?)
+        let query = self.query(SQL).bind(id).bind(owner.map(TokenId::number));
+        Ok(query.fetch_optional().await?.as_ref().map(webhook).transpose()?)
     }
 
     /// Gives up on at most `limit` of what waits for a webhook that was deleted; how many there were.
@@ -132,14 +131,15 @@ impl WriteTx<'_> {
         const SQL: &str = "UPDATE delivery SET status = 'dead', last_error = $5, ended_at = $6
             WHERE id IN (SELECT id FROM delivery
                 WHERE status = 'waiting' AND receiver = $1 AND owner = $2 AND webhook_id = $3 LIMIT $4)";
-        let query = sqlx::query(SQL)
+        let query = self
+            .query(SQL)
             .bind(format!("{}#{}", deleted.url.receiver(), deleted.id))
             .bind(deleted.owner.number())
             .bind(deleted.id)
-            .bind(limit)
+            .bind(i64::from(limit))
             .bind(DELETED)
             .bind(now.as_micros());
-        Ok(query.execute(self.connection()).await?.rows_affected())
+        Ok(query.execute().await?)
     }
 
     /// Has a webhook told of events again; with an owner only one of theirs.
@@ -153,8 +153,8 @@ impl WriteTx<'_> {
             WHERE id = $1 AND ($2 IS NULL OR owner = $2) RETURNING ",
             webhook_columns!()
         );
-        let query = sqlx::query(SQL).bind(id).bind(owner.map(TokenId::number));
-        Ok(query.fetch_optional(self.connection()).await?.as_ref().map(webhook).transpose()?)
+        let query = self.query(SQL).bind(id).bind(owner.map(TokenId::number));
+        Ok(query.fetch_optional().await?.as_ref().map(webhook).transpose()?)
     }
 
     /// Gives a webhook another secret; with an owner only one of theirs. The one before signs too for a day. The
@@ -168,16 +168,18 @@ impl WriteTx<'_> {
     ) -> Result<Option<Webhook>, StoreError> {
         const SQL: &str = concat!(
             "UPDATE webhook SET
-                old_secret = IIF(secret = $3, old_secret, secret), old_until = IIF(secret = $3, old_until, $4),
+                old_secret = CASE WHEN secret = $3 THEN old_secret ELSE secret END,
+                old_until = CASE WHEN secret = $3 THEN old_until ELSE $4 END,
                 secret = $3
             WHERE id = $1 AND ($2 IS NULL OR owner = $2) RETURNING ",
             webhook_columns!()
         );
-        let query = sqlx::query(SQL)
+        let query = self
+            .query(SQL)
             .bind(id)
             .bind(owner.map(TokenId::number))
             .bind(secret.expose())
             .bind(now.after(OVERLAP).as_micros());
-        Ok(query.fetch_optional(self.connection()).await?.as_ref().map(webhook).transpose()?)
+        Ok(query.fetch_optional().await?.as_ref().map(webhook).transpose()?)
     }
 }

@@ -1,27 +1,13 @@
-//! The write side: one transaction, and in it one bulk statement per kind of write. A statement
-//! is a round trip to SQLite's thread (25–70 µs), so rows travel together, as one JSON text.
+//! What is written in a transaction: one bulk statement per kind of write. A statement is a turn to SQLite's thread
+//! (25–70 µs) or to the server, so rows travel together, as one JSON text.
 
 use std::borrow::Borrow;
 
-use serde::Serialize;
-use sqlx::{Connection as _, Row as _, Sqlite, SqliteConnection, Transaction};
-
-use super::StoreError;
+use super::db::{Sql, sql};
 use super::rows::{self, PingbackInsert, TaskChange, TaskInsert, pingback_columns, task_columns, under_way};
+use super::{StoreError, WriteTx};
 use crate::model::{CallerUrl, Captcha, CaptchaId, ErrorCode, Pingback, Task, TaskId, Timestamp, TokenId};
-
-/// A write under way. Dropped without [`commit`](Self::commit), a transaction leaves no trace.
-pub(crate) struct WriteTx<'c> {
-    scope: Scope<'c>,
-}
-
-/// What the statements of a write have in common.
-enum Scope<'c> {
-    /// All of them count, or none.
-    Transaction(Transaction<'c, Sqlite>),
-    /// Each counts by itself, at once.
-    EachAlone(&'c mut SqliteConnection),
-}
+use serde::Serialize;
 
 /// A task to store, with what `in.php` will be sent.
 #[derive(Clone, Debug)]
@@ -67,56 +53,18 @@ pub(crate) struct Parked<'a> {
     pub(crate) task_id: Option<TaskId>,
 }
 
-impl<'c> WriteTx<'c> {
-    pub(super) async fn begin(connection: &'c mut SqliteConnection) -> Result<Self, StoreError> {
-        // A deferred transaction would fail, instead of wait, when it turns from reading to writing.
-        let transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        Ok(Self { scope: Scope::Transaction(transaction) })
-    }
-
-    pub(super) fn each_alone(connection: &'c mut SqliteConnection) -> Self {
-        Self { scope: Scope::EachAlone(connection) }
-    }
-
-    /// Makes everything durable: when this returns, it is on disk.
-    /// When it fails, nothing of the transaction counts as stored.
-    pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        match self.scope {
-            Scope::Transaction(transaction) => Ok(transaction.commit().await?),
-            Scope::EachAlone(_) => Ok(()),
-        }
-    }
-
+impl WriteTx<'_> {
     /// The tasks with these ids.
     pub(crate) async fn tasks_by_ids(&mut self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
-        const SQL: &str =
-            concat!("SELECT ", task_columns!(), " FROM task WHERE id IN (SELECT value FROM json_each($1))");
+        const SQL: Sql = sql!("SELECT ", task_columns!(), " FROM task WHERE id", among_numbers 1);
         self.tasks(SQL, &json(ids.iter().map(|id| id.number()))).await
     }
 
     /// The tasks that the provider knows by these ids, oldest first.
     pub(crate) async fn tasks_by_captcha_ids(&mut self, ids: &[&CaptchaId]) -> Result<Vec<Task>, StoreError> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            task_columns!(),
-            " FROM task WHERE captcha_id IN (SELECT value FROM json_each($1)) ORDER BY id"
-        );
+        const SQL: Sql =
+            sql!("SELECT ", task_columns!(), " FROM task WHERE captcha_id", among_texts 1, " ORDER BY id");
         self.tasks(SQL, &json(ids.iter().map(|id| id.as_str()))).await
-    }
-
-    /// Tasks that were being sent.
-    pub(super) async fn submitting_tasks(&mut self) -> Result<Vec<Task>, StoreError> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            task_columns!(),
-            " FROM task WHERE answered_at IS NULL AND status = 'submitting'"
-        );
-        Ok(sqlx::query(SQL)
-            .fetch_all(self.connection())
-            .await?
-            .iter()
-            .map(rows::task)
-            .collect::<Result<_, _>>()?)
     }
 
     /// The next tasks to send, at most `limit`: highest priority first, then oldest first.
@@ -170,22 +118,48 @@ impl<'c> WriteTx<'c> {
         Ok(tasks)
     }
 
-    /// The number of the next new task. Numbers are never used again, also after their rows are gone.
-    pub(crate) async fn next_task_number(&mut self) -> Result<i64, StoreError> {
-        const SQL: &str = "SELECT COALESCE(MAX(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'task'";
-        Ok(sqlx::query(SQL).fetch_one(self.connection()).await?.try_get(0)?)
+    /// Tasks that are being sent since before this time, at most `limit`.
+    pub(crate) async fn tasks_in_sending(
+        &mut self,
+        limit: u32,
+        since: Timestamp,
+    ) -> Result<Vec<Task>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM task WHERE status = 'submitting' AND sent_at <= $1 ORDER BY sent_at LIMIT $2"
+        );
+        self.tasks_at(SQL, since, limit).await
+    }
+
+    /// The first of `count` numbers for new tasks. Numbers are never used again, also after their rows are gone;
+    /// some may never be used.
+    pub(crate) async fn task_numbers(&mut self, count: u32) -> Result<i64, StoreError> {
+        const SQL: Sql = Sql {
+            sqlite: "SELECT COALESCE(MAX(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'task' AND $1 > 0",
+            // Nobody else takes any meanwhile: this transaction has the lock.
+            postgres: "SELECT setval('task_id_seq', nextval('task_id_seq') + $1 - 1) - $1 + 1",
+        };
+        Ok(self.query(SQL).bind(i64::from(count)).fetch_one().await?.try_get(0)?)
     }
 
     /// Stores new tasks with their images and idempotency keys.
     pub(crate) async fn insert_tasks(&mut self, new: &[NewTask]) -> Result<(), StoreError> {
-        const TASKS: &str =
+        const TASKS: Sql = sql!(
             "INSERT INTO task (id, owner, type, status, tag, priority, params, created_at, expires_at,
-                               callback_url, callback_receiver, webhook_url, webhook_receiver)
-            SELECT value->>'id', value->>'owner', value->>'type', value->>'status', value->>'tag',
-                   value->>'priority', value->>'params', value->>'created_at', value->>'expires_at',
-                   value->>'callback_url', value->>'callback_receiver',
-                   value->>'webhook_url', value->>'webhook_receiver'
-            FROM json_each($1)";
+                               callback_url, callback_receiver, webhook_url, webhook_receiver) ",
+            {
+                "SELECT value->>'id', value->>'owner', value->>'type', value->>'status', value->>'tag',
+                     value->>'priority', value->>'params', value->>'created_at', value->>'expires_at',
+                     value->>'callback_url', value->>'callback_receiver',
+                     value->>'webhook_url', value->>'webhook_receiver'
+              FROM json_each($1)"
+                    | "SELECT * FROM json_to_recordset($1::json) AS new (
+                    id bigint, owner bigint, type text, status text, tag text, priority bigint, params text,
+                    created_at bigint, expires_at bigint, callback_url text, callback_receiver text,
+                    webhook_url text, webhook_receiver text)"
+            }
+        );
         let rows = new.iter().map(|NewTask { task, captcha, callback, webhook_url, .. }| TaskInsert {
             id: task.id.number(),
             owner: task.owner.number(),
@@ -201,7 +175,7 @@ impl<'c> WriteTx<'c> {
             webhook_url: webhook_url.as_ref().map(CallerUrl::text),
             webhook_receiver: webhook_url.as_ref().map(CallerUrl::receiver),
         });
-        sqlx::query(TASKS).bind(json(rows)).execute(self.connection()).await?;
+        self.query(TASKS).bind(json(rows)).execute().await?;
         for new in new {
             self.insert_files(new).await?;
             if let Some(idempotency) = &new.idempotency {
@@ -215,12 +189,12 @@ impl<'c> WriteTx<'c> {
     async fn insert_files(&mut self, new: &NewTask) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO task_file (task_id, position, field, content) VALUES ($1, $2, $3, $4)";
         for (position, file) in (0_i64..).zip(&new.captcha.files) {
-            sqlx::query(SQL)
+            self.query(SQL)
                 .bind(new.task.id.number())
                 .bind(position)
                 .bind(&file.field)
                 .bind(file.content.as_ref())
-                .execute(self.connection())
+                .execute()
                 .await?;
         }
         Ok(())
@@ -235,13 +209,13 @@ impl<'c> WriteTx<'c> {
             VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (owner, key) DO UPDATE
             SET digest = excluded.digest, task_id = excluded.task_id, created_at = excluded.created_at";
-        sqlx::query(SQL)
+        self.query(SQL)
             .bind(task.owner.number())
             .bind(&idempotency.key)
             .bind(idempotency.digest.as_slice())
             .bind(task.id.number())
             .bind(task.created_at.as_micros())
-            .execute(self.connection())
+            .execute()
             .await?;
         Ok(())
     }
@@ -260,12 +234,8 @@ impl<'c> WriteTx<'c> {
               FROM task WHERE id = (SELECT task_id FROM idempotency
                                     WHERE owner = $1 AND key = $2 AND created_at >= $3)"
         );
-        let row = sqlx::query(SQL)
-            .bind(owner.number())
-            .bind(key)
-            .bind(since.as_micros())
-            .fetch_optional(self.connection())
-            .await?;
+        let row =
+            self.query(SQL).bind(owner.number()).bind(key).bind(since.as_micros()).fetch_optional().await?;
         Ok(row.map(|row| Ok::<_, sqlx::Error>((rows::task(&row)?, row.try_get("digest")?))).transpose()?)
     }
 
@@ -274,21 +244,33 @@ impl<'c> WriteTx<'c> {
         &mut self,
         tasks: impl Iterator<Item = impl Borrow<Task>>,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE task SET
-                status = change.value->>'status', captcha_id = change.value->>'captcha_id',
-                answer = change.value->>'answer', error = change.value->>'error',
-                via = change.value->>'via', price = change.value->>'price',
-                price_estimated = change.value->>'price_estimated',
-                attempts = change.value->>'attempts',
-                doubtful = change.value->>'doubtful', reason = change.value->>'reason',
-                extra = change.value->>'extra', sent_at = change.value->>'sent_at',
-                submitted_at = change.value->>'submitted_at', answered_at = change.value->>'answered_at',
-                due_at = change.value->>'due_at'
-            FROM json_each($1) AS change
-            WHERE task.id = change.value->>'id'";
+        const SQL: Sql = sql!("UPDATE task SET ", {
+            "status = change.value->>'status', captcha_id = change.value->>'captcha_id',
+              answer = change.value->>'answer', error = change.value->>'error',
+              via = change.value->>'via', price = change.value->>'price',
+              price_estimated = change.value->>'price_estimated',
+              attempts = change.value->>'attempts',
+              doubtful = change.value->>'doubtful', reason = change.value->>'reason',
+              extra = change.value->>'extra', sent_at = change.value->>'sent_at',
+              submitted_at = change.value->>'submitted_at', answered_at = change.value->>'answered_at',
+              due_at = change.value->>'due_at'
+              FROM json_each($1) AS change
+              WHERE task.id = change.value->>'id'"
+                | "status = change.status, captcha_id = change.captcha_id, answer = change.answer,
+                error = change.error, via = change.via, price = change.price,
+                price_estimated = change.price_estimated, attempts = change.attempts,
+                doubtful = change.doubtful, reason = change.reason, extra = change.extra,
+                sent_at = change.sent_at, submitted_at = change.submitted_at,
+                answered_at = change.answered_at, due_at = change.due_at
+                FROM json_to_recordset($1::json) AS change (
+                    id bigint, status text, captcha_id text, answer text, error text, via text, price text,
+                    price_estimated bigint, attempts bigint, doubtful bigint, reason text, extra text,
+                    sent_at bigint, submitted_at bigint, answered_at bigint, due_at bigint)
+                WHERE task.id = change.id"
+        });
         let tasks: Vec<_> = tasks.collect();
         let changes = json(tasks.iter().map(|task| TaskChange::from(task.borrow())));
-        sqlx::query(SQL).bind(changes).execute(self.connection()).await?;
+        self.query(SQL).bind(changes).execute().await?;
         Ok(())
     }
 
@@ -297,15 +279,14 @@ impl<'c> WriteTx<'c> {
         &mut self,
         ids: &[&CaptchaId],
     ) -> Result<Vec<ParkedPingback>, StoreError> {
-        const SQL: &str = concat!(
+        const SQL: Sql = sql!(
             "SELECT ",
             pingback_columns!(),
-            " FROM pingback WHERE captcha_id IN (SELECT value FROM json_each($1)) ORDER BY id"
+            " FROM pingback WHERE captcha_id",
+            among_texts 1,
+            " ORDER BY id"
         );
-        let found = sqlx::query(SQL)
-            .bind(json(ids.iter().map(|id| id.as_str())))
-            .fetch_all(self.connection())
-            .await?;
+        let found = self.query(SQL).bind(json(ids.iter().map(|id| id.as_str()))).fetch_all().await?;
         let parked = found.iter().map(|row| {
             Ok::<_, sqlx::Error>(ParkedPingback {
                 id: row.try_get("id")?,
@@ -318,22 +299,29 @@ impl<'c> WriteTx<'c> {
 
     /// Keeps pingbacks that settled nothing.
     pub(crate) async fn insert_pingbacks(&mut self, parked: &[Parked<'_>]) -> Result<(), StoreError> {
-        const SQL: &str =
-            "INSERT INTO pingback (captcha_id, task_id, code, outcome, price, extra, received_at)
-            SELECT value->>'captcha_id', value->>'task_id', value->>'code', value->>'outcome',
-                   value->>'price', value->>'extra', value->>'received_at'
-            FROM json_each($1)";
+        const SQL: Sql =
+            sql!("INSERT INTO pingback (captcha_id, task_id, code, outcome, price, extra, received_at) ", {
+                "SELECT value->>'captcha_id', value->>'task_id', value->>'code', value->>'outcome',
+                     value->>'price', value->>'extra', value->>'received_at'
+              FROM json_each($1)"
+                    | "SELECT * FROM json_to_recordset($1::json) AS new (
+                    captcha_id text, task_id bigint, code text, outcome text, price text, extra text,
+                    received_at bigint)"
+            });
         let rows = json(parked.iter().map(|parked| PingbackInsert::new(parked.pingback, parked.task_id)));
-        sqlx::query(SQL).bind(rows).execute(self.connection()).await?;
+        self.query(SQL).bind(rows).execute().await?;
         Ok(())
     }
 
     /// Ties pingbacks that came early to the tasks whose they are.
     pub(crate) async fn join_pingbacks(&mut self, joined: &[(i64, TaskId)]) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE pingback SET task_id = pair.value->>1 FROM json_each($1) AS pair
-            WHERE pingback.id = pair.value->>0";
+        const SQL: Sql = sql!("UPDATE pingback SET task_id = ", {
+            "pair.value->>1 FROM json_each($1) AS pair WHERE pingback.id = pair.value->>0"
+                | "(pair.value->>1)::bigint FROM json_array_elements($1::json) AS pair
+                WHERE pingback.id = (pair.value->>0)::bigint"
+        });
         let pairs = json(joined.iter().map(|(id, task)| (id, task.number())));
-        sqlx::query(SQL).bind(pairs).execute(self.connection()).await?;
+        self.query(SQL).bind(pairs).execute().await?;
         Ok(())
     }
 
@@ -341,19 +329,8 @@ impl<'c> WriteTx<'c> {
     pub(crate) async fn abandon_open_tasks(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         const SQL: &str = "UPDATE task SET status = 'expired', error = $1, answered_at = $2
             WHERE answered_at IS NULL";
-        let done = sqlx::query(SQL)
-            .bind(ErrorCode::EXPIRED)
-            .bind(now.as_micros())
-            .execute(self.connection())
-            .await?;
-        Ok(done.rows_affected())
-    }
-
-    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        match &mut self.scope {
-            Scope::Transaction(transaction) => transaction,
-            Scope::EachAlone(connection) => connection,
-        }
+        let done = self.query(SQL).bind(ErrorCode::EXPIRED).bind(now.as_micros()).execute().await?;
+        Ok(done)
     }
 
     async fn tasks_at(
@@ -362,13 +339,13 @@ impl<'c> WriteTx<'c> {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Task>, StoreError> {
-        let query = sqlx::query(sql).bind(now.as_micros()).bind(limit);
-        let found = query.fetch_all(self.connection()).await?;
+        let query = self.query(sql).bind(now.as_micros()).bind(i64::from(limit));
+        let found = query.fetch_all().await?;
         Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
     }
 
-    async fn tasks(&mut self, sql: &'static str, keys: &str) -> Result<Vec<Task>, StoreError> {
-        let found = sqlx::query(sql).bind(keys).fetch_all(self.connection()).await?;
+    async fn tasks(&mut self, sql: Sql, keys: &str) -> Result<Vec<Task>, StoreError> {
+        let found = self.query(sql).bind(keys).fetch_all().await?;
         Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
     }
 }

@@ -40,6 +40,8 @@ fn the_table_shows_values_and_origins_but_no_secrets() {
     compat.hold               4s                                default
     data.dir                  data                              default
     database.url              postgres://me:***@db/pingbox?***  pingbox.toml line 5
+    database.pool_size        8                                 default
+    database.listen_url       none                              default
     retention.answers         24h                               default
     retention.tasks           30d                               default
     spend.daily_limit         none                              default

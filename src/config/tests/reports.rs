@@ -58,11 +58,18 @@ fn broken_syntax_names_the_line_and_shows_no_secret() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_refused() {
-    let sources = file("[database]\nurl = 'postgres://me:hunter2@db/pingbox'\n");
+fn a_server_is_named_by_its_url_and_only_a_server_is_listened_to() {
+    let sources = file("[database]\nlisten_url = 'postgres://me:hunter2@db/pingbox'\npool_size = 0\n");
     insta::assert_snapshot!(complaint(&sources), @r"
-    the configuration has a problem:
-      database.url (pingbox.toml line 2): PostgreSQL is not available in this version: remove it
+    the configuration has 2 problems:
+      database.pool_size (pingbox.toml line 3): must be from 1 to 200
+      database.listen_url (pingbox.toml line 2): is of use only with PostgreSQL: set database.url to a postgres:// URL, or remove this
+    ");
+    let sources = file("[database]\nurl = 'postgres:///pingbox'\nlisten_url = 'db:5432'\n");
+    insta::assert_snapshot!(complaint(&sources), @r"
+    the configuration has 2 problems:
+      database.url (pingbox.toml line 2): must be as in `postgres://user:password@host:5432/name`
+      database.listen_url (pingbox.toml line 3): must be as in `postgres://user:password@host:5432/name`
     ");
 }
 

@@ -18,6 +18,7 @@ use tracing::error;
 use super::{Request, Start, expired, place};
 use crate::feed::{Feed, Item, Lost, Reader};
 use crate::http::AppState;
+use crate::http::auth::{Access, Identity};
 use crate::http::error::ApiError;
 use crate::store::{EventFilter, FeedEnds};
 
@@ -40,6 +41,8 @@ struct Stream {
     preface: String,
     /// The cursor that the other side knows.
     told: String,
+    caller: Identity,
+    access: Arc<Access>,
     shutdown: CancellationToken,
 }
 
@@ -65,6 +68,8 @@ pub(super) async fn reply(request: Request, app: &AppState) -> Result<Response, 
         told: String::new(),
         reader,
         preface,
+        caller: request.caller,
+        access: Arc::clone(&app.access),
         shutdown: app.shutdown.clone(),
     };
     let body = Body::from_stream(unfold(stream, Stream::next));
@@ -84,16 +89,21 @@ fn reset(feed: &Feed, ends: FeedEnds) -> String {
 }
 
 impl Stream {
-    /// What is written next; `None` at its end, which is that of the service, or a failure of the database. The
-    /// other side comes back with its cursor.
+    /// What is written next; `None` at its end, which is that of the service, of the caller's token, or a failure of the
+    /// database. The other side comes back with its cursor.
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         if !self.preface.is_empty() {
             let text = std::mem::take(&mut self.preface);
             return Some((Ok(text.into()), self));
         }
-        let shutdown = self.shutdown.clone();
-        let text = shutdown.run_until_cancelled(self.wait()).await??;
-        Some((Ok(text.into()), self))
+        let (shutdown, access) = (self.shutdown.clone(), Arc::clone(&self.access));
+        let text = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => None,
+            () = access.withdrawn(self.caller) => None,
+            text = self.wait() => text,
+        };
+        Some((Ok(text?.into()), self))
     }
 
     async fn wait(&mut self) -> Option<String> {

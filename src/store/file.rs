@@ -1,4 +1,4 @@
-//! Opening a database: create, migrate, check that it is as durable as promised, recover.
+//! A SQLite file: made, locked, migrated, checked to be as durable as promised, recovered.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -10,8 +10,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
 use tokio::sync::Mutex;
 
+use super::db::Pool;
+use super::writer::WriteConnection;
 use super::{Store, StoreError};
-use crate::model::{Sent, Timestamp};
+use crate::model::Timestamp;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -27,9 +29,9 @@ const READERS: u32 = 4;
 /// best between 1,000 and 4,000 pages.
 const CHECKPOINT_PAGES: &str = "1000";
 
-/// Why a database cannot be used.
+/// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub(crate) enum FileError {
     /// Its folder cannot be made.
     #[error("could not create the folder {}", .0.display())]
     Folder(PathBuf, #[source] std::io::Error),
@@ -63,18 +65,18 @@ pub(crate) enum OpenError {
 }
 
 impl Store {
-    /// Opens the database, created and brought up to date as needed. Tasks that were being sent
+    /// Opens a SQLite file, created and brought up to date as needed. Tasks that were being sent
     /// when the last process ended become unconfirmed: nobody knows whether they arrived.
-    pub(crate) async fn open(path: &Path, now: Timestamp) -> Result<Self, OpenError> {
+    pub(crate) async fn open(path: &Path, now: Timestamp) -> Result<Self, FileError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder {
             tokio::fs::create_dir_all(folder)
                 .await
-                .map_err(|error| OpenError::Folder(folder.to_owned(), error))?;
+                .map_err(|error| FileError::Folder(folder.to_owned(), error))?;
         }
         let lock = lock(path)?;
-        make_private(path).await.map_err(|error| OpenError::Create(path.to_owned(), error))?;
-        let open_error = |error| OpenError::Open(path.to_owned(), error);
+        make_private(path).await.map_err(|error| FileError::Create(path.to_owned(), error))?;
+        let open_error = |error| FileError::Open(path.to_owned(), error);
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -87,26 +89,29 @@ impl Store {
         migrate(&mut writer, path).await?;
         let readers = async |connections| {
             let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
-            pool.connect_with(options.clone().read_only(true)).await.map_err(open_error)
+            let pool = pool.connect_with(options.clone().read_only(true)).await.map_err(open_error)?;
+            Ok::<_, FileError>(Pool::Sqlite(pool))
         };
         let store = Self {
             reader: readers(READERS).await?,
             own_reader: readers(1).await?,
             sender_reader: readers(1).await?,
-            writer: Arc::new(Mutex::new(Some(writer))),
-            lock: Arc::new(lock),
+            writer: Arc::new(Mutex::new(Some(WriteConnection::Sqlite(writer)))),
+            listen_options: None,
+            lock: Some(Arc::new(lock)),
         };
-        store.recover(now).await.map_err(|StoreError(error)| open_error(error))?;
+        store.recover(now).await.map_err(|error| match error {
+            StoreError::Failed(error) | StoreError::InDoubt(error) => open_error(error),
+        })?;
         Ok(store)
     }
 
     async fn recover(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut writing = self.writing().await;
         let mut tx = writing.begin().await?;
-        let mut tasks = tx.submitting_tasks().await?;
+        let mut tasks = tx.tasks_in_sending(u32::MAX, Timestamp::from_micros(i64::MAX)).await?;
         for task in &mut tasks {
-            let reason = "pingbox ended while the task was being sent".to_owned();
-            task.record_sent(Sent::Unanswered { reason }, now);
+            task.lose_sender(now);
         }
         if !tasks.is_empty() {
             tx.update_tasks(tasks.iter()).await?;
@@ -118,16 +123,16 @@ impl Store {
 
 /// Takes the database for this process. The lock lies on a file beside it, because SQLite has locks of
 /// its own on the database, and goes with the process however that ends.
-fn lock(path: &Path) -> Result<File, OpenError> {
+fn lock(path: &Path) -> Result<File, FileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".lock");
     let path_of_lock = path.with_file_name(name);
-    let create = |error| OpenError::Create(path_of_lock.clone(), error);
+    let create = |error| FileError::Create(path_of_lock.clone(), error);
     let file =
         File::options().write(true).create(true).truncate(false).open(&path_of_lock).map_err(create)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::WouldBlock) => Err(FileError::InUse(path.to_owned())),
         Err(TryLockError::Error(error)) => Err(create(error)),
     }
 }
@@ -142,28 +147,28 @@ async fn make_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
-async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), FileError> {
     MIGRATIONS.run(writer).await.map_err(|error| match error {
         MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
-            OpenError::Newer(path.to_owned())
+            FileError::Newer(path.to_owned())
         }
-        error => OpenError::Migrate(path.to_owned(), error),
+        error => FileError::Migrate(path.to_owned(), error),
     })
 }
 
 /// Reads back what was asked for: a file system or another program may have refused it.
-async fn check_settings(writer: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+async fn check_settings(writer: &mut SqliteConnection, path: &Path) -> Result<(), FileError> {
     const SETTINGS: [(&str, &str, &str); 4] = [
         ("journal_mode", "SELECT CAST(journal_mode AS TEXT) FROM pragma_journal_mode", "wal"),
         ("synchronous", "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous", "2"),
         ("foreign_keys", "SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys", "1"),
         ("busy_timeout", "SELECT CAST(timeout AS TEXT) FROM pragma_busy_timeout", "5000"),
     ];
-    let open_error = |error| OpenError::Open(path.to_owned(), error);
+    let open_error = |error| FileError::Open(path.to_owned(), error);
     for (setting, sql, needed) in SETTINGS {
         let found: String = sqlx::query(sql).fetch_one(&mut *writer).await.map_err(open_error)?.get(0);
         if found != needed {
-            return Err(OpenError::Setting {
+            return Err(FileError::Setting {
                 path: path.to_owned(),
                 setting,
                 found,
@@ -175,7 +180,7 @@ async fn check_settings(writer: &mut SqliteConnection, path: &Path) -> Result<()
         sqlx::query("SELECT sqlite_version()").fetch_one(&mut *writer).await.map_err(open_error)?.get(0);
     if version(&found) < Some(OLDEST_SQLITE) {
         let needed = "3.51.3 or later".to_owned();
-        return Err(OpenError::Setting { path: path.to_owned(), setting: "SQLite", found, needed });
+        return Err(FileError::Setting { path: path.to_owned(), setting: "SQLite", found, needed });
     }
     Ok(())
 }
@@ -219,7 +224,7 @@ mod tests {
         let path = folder.path().join("test.db");
         let store = Store::open(&path, Timestamp::now()).await.unwrap();
         let error = Store::open(&path, Timestamp::now()).await.expect_err("it should be refused");
-        assert!(matches!(error, OpenError::InUse(_)), "{error}");
+        assert!(matches!(error, FileError::InUse(_)), "{error}");
         store.close().await;
         Store::open(&path, Timestamp::now()).await.unwrap();
     }
@@ -231,10 +236,10 @@ mod tests {
         let store = Store::open(&path, Timestamp::now()).await.unwrap();
         let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                      VALUES (9999, 'later', 1, x'00', 0)";
-        sqlx::query(later).execute(store.writer.lock().await.as_mut().unwrap()).await.unwrap();
+        store.execute(later).await;
         store.close().await;
         let error = Store::open(&path, Timestamp::now()).await.expect_err("it should be refused");
-        assert!(matches!(error, OpenError::Newer(_)), "{error}");
+        assert!(matches!(error, FileError::Newer(_)), "{error}");
     }
 
     /// A database as the version before events left it: one task ended, its callback waits; another is open.

@@ -1,0 +1,203 @@
+//! A PostgreSQL server, shared by several replicas: connected to, migrated, checked.
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgConnection, Row as _};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::Store;
+use super::db::Pool;
+use super::writer::{ServerConnection, WriteConnection};
+use crate::model::Secret;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// Earlier versions lack functions that the migrations use.
+const OLDEST_SERVER: i32 = 13_00_00;
+/// How long a start waits for a server that is not there yet, as when both are started at once.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two tries to connect.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How long a caller waits for a free connection before it is told that the database is busy.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections for the dispatcher and its like.
+const OWN_READERS: u32 = 2;
+/// Connections for senders of pingbacks.
+const SENDER_READERS: u32 = 1;
+
+/// Where the server is, and how much of it one replica takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    /// The whole `postgres://` URL.
+    pub(crate) url: Secret,
+    /// The same for `LISTEN`, which needs a connection of its own that no pooler hands to others.
+    pub(crate) listen_url: Option<Secret>,
+    /// Connections for callers' reads. Five more are taken besides.
+    pub(crate) pool_size: u32,
+}
+
+/// Why a server cannot be used. No text of it holds the URL.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    /// The URL says something that is not understood.
+    #[error("{setting} is not a URL for PostgreSQL that can be used")]
+    Url {
+        /// The setting that it is from.
+        setting: &'static str,
+        /// What is wrong.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// It cannot be connected to.
+    #[error("could not connect to PostgreSQL at {place}: check database.url, and that the server lets us in")]
+    Connect {
+        /// Host, port and name of the database.
+        place: String,
+        /// What happened.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// It is too old.
+    #[error("PostgreSQL at {place} is version {found}, but 13 or later is needed")]
+    TooOld {
+        /// Host, port and name of the database.
+        place: String,
+        /// Its version.
+        found: String,
+    },
+    /// It does not take writes, or not all text.
+    #[error("the database at {place} {fault}")]
+    Unfit {
+        /// Host, port and name of the database.
+        place: String,
+        /// What it lacks, and what to do.
+        fault: &'static str,
+    },
+    /// It was written by a later version of pingbox.
+    #[error("the database at {0} was written by a newer pingbox: use that version, or another database")]
+    Newer(String),
+    /// Its tables cannot be brought up to date.
+    #[error(
+        "could not migrate the database at {0}: its user must own the tables, or be allowed to create them"
+    )]
+    Migrate(String, #[source] MigrateError),
+}
+
+impl Server {
+    /// The options of `database.url`.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    fn options(&self) -> Result<PgConnectOptions, ServerError> {
+        options(&self.url, "database.url")
+    }
+
+    /// The options of `database.listen_url`, or else those of `database.url`.
+    pub(super) fn listen_options(&self) -> Result<PgConnectOptions, ServerError> {
+        match &self.listen_url {
+            Some(url) => options(url, "database.listen_url"),
+            None => self.options(),
+        }
+    }
+}
+
+fn options(url: &Secret, setting: &'static str) -> Result<PgConnectOptions, ServerError> {
+    let options = PgConnectOptions::from_str(url.expose())
+        .map_err(|source| ServerError::Url { setting, source })?
+        .application_name("pingbox");
+    // Statements are ours; what is worth a line is told by whoever ran them.
+    Ok(options.disable_statement_logging())
+}
+
+fn place(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or(options.get_username());
+    match options.get_socket() {
+        Some(socket) => format!("{}, database {database}", socket.display()),
+        None => format!("{}:{}, database {database}", options.get_host(), options.get_port()),
+    }
+}
+
+impl Store {
+    /// Connects to a server, whose tables are created and brought up to date as needed.
+    ///
+    /// # Errors
+    /// When it cannot be reached for 30 s, or cannot be used.
+    pub(crate) async fn connect(server: &Server) -> Result<Self, ServerError> {
+        let options = server.options()?;
+        let listen_options = server.listen_options()?;
+        let place = place(&options);
+        let failed = |source| ServerError::Connect { place: place.clone(), source };
+        let mut first = connect(&options).await.map_err(failed)?;
+        check(&mut first, &place).await?;
+        MIGRATIONS.run(&mut first).await.map_err(|error| match error {
+            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
+                ServerError::Newer(place.clone())
+            }
+            error => ServerError::Migrate(place.clone(), error),
+        })?;
+        drop(first);
+        let readers = |connections| {
+            let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
+            Pool::Postgres(pool.connect_lazy_with(options.clone()))
+        };
+        let writer = WriteConnection::Postgres(Box::new(ServerConnection::new(options.clone())));
+        info!("The database is PostgreSQL at {place}");
+        Ok(Self {
+            reader: readers(server.pool_size),
+            own_reader: readers(OWN_READERS),
+            sender_reader: readers(SENDER_READERS),
+            writer: Arc::new(Mutex::new(Some(writer))),
+            listen_options: Some(listen_options),
+            lock: None,
+        })
+    }
+}
+
+/// The first connection, for which a start waits.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let started = Instant::now();
+    loop {
+        match options.connect().await {
+            Err(sqlx::Error::Io(error)) if started.elapsed() < START_PATIENCE => {
+                warn!(%error, "PostgreSQL cannot be reached yet: {error}");
+                sleep(RETRY_PAUSE).await;
+            }
+            Err(sqlx::Error::Database(error))
+                if error.code().is_some_and(|code| code.starts_with("57P"))
+                    && started.elapsed() < START_PATIENCE =>
+            {
+                sleep(RETRY_PAUSE).await;
+            }
+            tried => return tried,
+        }
+    }
+}
+
+/// Whether the server is fit to keep answers.
+async fn check(connection: &mut PgConnection, place: &str) -> Result<(), ServerError> {
+    const SQL: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+        current_setting('server_encoding'), pg_is_in_recovery(), current_setting('fsync')";
+    let failed = |source| ServerError::Connect { place: place.to_owned(), source };
+    let row = sqlx::query(SQL).fetch_one(connection).await.map_err(failed)?;
+    let unfit = |fault| Err(ServerError::Unfit { place: place.to_owned(), fault });
+    let version: i32 = row.get(0);
+    if version < OLDEST_SERVER {
+        return Err(ServerError::TooOld { place: place.to_owned(), found: row.get(1) });
+    }
+    if row.get::<&str, _>(2) != "UTF8" {
+        return unfit("does not have the encoding UTF8: create one with ENCODING 'UTF8'");
+    }
+    if row.get(3) {
+        return unfit("takes no writes, because it is a standby: name the primary in database.url");
+    }
+    if row.get::<&str, _>(4) != "on" {
+        warn!("PostgreSQL at {place} runs with fsync = off: answers are lost when its machine loses power");
+    }
+    Ok(())
+}
