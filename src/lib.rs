@@ -37,6 +37,9 @@ mod feed;
 mod http;
 mod ingest;
 pub mod model;
+#[cfg(test)]
+#[path = "../tests/support/postgres.rs"]
+mod postgres;
 mod provider;
 mod reconciler;
 mod registrar;

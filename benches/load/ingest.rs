@@ -31,14 +31,18 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// The captcha IDs to send.
-enum Ids {
+pub(crate) enum Ids {
     New(AtomicU64),
     Given { ids: Vec<u64>, next: AtomicUsize },
 }
 
 impl Ids {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self::New(AtomicU64::new(FIRST_UNMATCHED)))
+    }
+
+    pub(crate) fn given(ids: Vec<u64>) -> Arc<Self> {
+        Arc::new(Self::Given { ids, next: AtomicUsize::new(0) })
     }
 
     fn next(&self) -> Option<u64> {
@@ -51,19 +55,19 @@ impl Ids {
 
 /// What one server did in one run.
 #[derive(Debug, Default)]
-struct Load {
+pub(crate) struct Load {
     elapsed: Duration,
     latencies: Vec<Duration>,
-    acknowledged: Vec<u64>,
+    pub(crate) acknowledged: Vec<u64>,
     /// Pingbacks that were not answered with 200.
-    refused: usize,
+    pub(crate) refused: usize,
 }
 
 /// One server's figures in one run.
 #[derive(Clone, Debug)]
-struct Figures {
-    rate: f64,
-    latencies: Latencies,
+pub(crate) struct Figures {
+    pub(crate) rate: f64,
+    pub(crate) latencies: Latencies,
     refused: usize,
 }
 
@@ -165,17 +169,17 @@ fn round(bench: &Bench) -> anyhow::Result<Round> {
     let disk = machine::probe_quiet_disk()?;
     let forgetful = {
         let peer = Peer::forgetful(bench.workers())?;
-        figures(&warm_and_run(bench, peer.address)?)?
+        figures(&warm_and_run(bench, &[peer.address])?)?
     };
     let naive = {
         let folder = tempfile::Builder::new().prefix("load-").tempdir_in(FOLDER)?;
         let peer = Peer::naive(folder.path(), bench.workers())?;
-        figures(&warm_and_run(bench, peer.address)?)?
+        figures(&warm_and_run(bench, &[peer.address])?)?
     };
     let unmatched = {
         let mut site = Site::new(bench)?;
         let program = site.start()?;
-        let load = warm_and_run(bench, program.public)?;
+        let load = warm_and_run(bench, &[program.public])?;
         ensure!(load.refused == 0, "pingbox refused {} unmatched pingbacks", load.refused);
         program.stop()?;
         figures(&load)?
@@ -183,9 +187,8 @@ fn round(bench: &Bench) -> anyhow::Result<Round> {
     let mut site = Site::new(bench)?;
     let program = site.start()?;
     let prepared = bench.runtime.block_on(tasks::prepare(program.api, MATCHED_TASKS))?;
-    let ids = prepared.tasks.iter().map(|taken| taken.captcha).collect();
-    let ids = Arc::new(Ids::Given { ids, next: AtomicUsize::new(0) });
-    let load = run(bench, program.public, &ids, bench.seconds())?;
+    let ids = Ids::given(prepared.tasks.iter().map(|taken| taken.captcha).collect());
+    let load = run(bench, &[program.public], &ids, bench.seconds())?;
     ensure!(load.refused == 0, "pingbox refused {} matched pingbacks", load.refused);
     bench.runtime.block_on(check_sample(program.api, &prepared.tasks, &load))?;
     program.stop()?;
@@ -195,30 +198,35 @@ fn round(bench: &Bench) -> anyhow::Result<Round> {
 }
 
 impl Bench {
-    fn seconds(&self) -> Duration {
+    pub(crate) fn seconds(&self) -> Duration {
         Duration::from_secs(self.args.seconds)
     }
 }
 
-fn figures(load: &Load) -> anyhow::Result<Figures> {
+pub(crate) fn figures(load: &Load) -> anyhow::Result<Figures> {
     let latencies = Latencies::of(load.latencies.clone()).context("no pingback was acknowledged")?;
     Ok(Figures { rate: rate(load.acknowledged.len(), load.elapsed), latencies, refused: load.refused })
 }
 
 /// Sends new captcha IDs for as long as asked; what the first moments show is left out.
-fn warm_and_run(bench: &Bench, address: SocketAddr) -> anyhow::Result<Load> {
+pub(crate) fn warm_and_run(bench: &Bench, addresses: &[SocketAddr]) -> anyhow::Result<Load> {
     let ids = Ids::new();
-    run(bench, address, &ids, WARM_UP)?;
-    run(bench, address, &ids, bench.seconds())
+    run(bench, addresses, &ids, WARM_UP)?;
+    run(bench, addresses, &ids, bench.seconds())
 }
 
 /// Sends one pingback after another on every connection, until the time or the captcha IDs are
-/// used up.
-fn run(bench: &Bench, address: SocketAddr, ids: &Arc<Ids>, time: Duration) -> anyhow::Result<Load> {
+/// used up. The connections are divided between the addresses.
+pub(crate) fn run(
+    bench: &Bench,
+    addresses: &[SocketAddr],
+    ids: &Arc<Ids>,
+    time: Duration,
+) -> anyhow::Result<Load> {
     let run = async {
         let mut connections = Vec::new();
-        for _ in 0..bench.args.connections {
-            connections.push(Connection::open(address).await?);
+        for (_, address) in (0..bench.args.connections).zip(addresses.iter().cycle()) {
+            connections.push(Connection::open(*address).await?);
         }
         let begun = Instant::now();
         let mut senders = JoinSet::new();
@@ -259,7 +267,7 @@ async fn send(mut connection: Connection, ids: Arc<Ids>, end: Instant) -> anyhow
 }
 
 /// Reads some of the acknowledged answers back, from all of the run.
-async fn check_sample(api: SocketAddr, tasks: &[Taken], load: &Load) -> anyhow::Result<()> {
+pub(crate) async fn check_sample(api: SocketAddr, tasks: &[Taken], load: &Load) -> anyhow::Result<()> {
     let acknowledged: std::collections::HashSet<u64> = load.acknowledged.iter().copied().collect();
     let answered: Vec<Taken> =
         tasks.iter().copied().filter(|taken| acknowledged.contains(&taken.captcha)).collect();

@@ -10,14 +10,21 @@
 //! | `machine` | the disk and the processor at the time |
 //! | `stats` | latencies, medians |
 //! | `report` | tables and JSON |
-//! | `ingest`, `wake`, `idle`, `start` | the measurements |
+//! | `ingest`, `wake`, `idle`, `start`, `replicas` | the measurements |
 
 mod client;
+#[path = "../../tests/support/cluster.rs"]
+#[expect(dead_code, reason = "tests use the rest")]
+mod cluster;
 mod idle;
 mod ingest;
 mod machine;
 mod peer;
+#[path = "../../tests/support/postgres.rs"]
+#[expect(dead_code, reason = "tests use the rest")]
+mod postgres;
 mod program;
+mod replicas;
 mod report;
 mod start;
 mod stats;
@@ -86,6 +93,9 @@ enum What {
     Idle,
     /// From the start of the process to the first pingback on disk; size of the program
     Start,
+    /// Several replicas on one PostgreSQL database: pingbacks a second, callers at another replica, a crash of the one
+    /// that leads. Needs Debian's package postgresql, or the like; not among "all"
+    Replicas,
     /// All of these
     All,
 }
@@ -117,13 +127,15 @@ fn main() -> anyhow::Result<()> {
     let machine = machine::describe()?;
     report::say(&machine.to_string());
     figures.insert("machine".to_owned(), serde_json::to_value(&machine)?);
-    let measures: [(What, &str, Measure); 4] = [
+    let measures: [(What, &str, Measure); 5] = [
         (What::Ingest, "ingest", ingest::measure),
         (What::Wake, "wake", wake::measure),
         (What::Idle, "idle", idle::measure),
         (What::Start, "start", start::measure),
+        (What::Replicas, "replicas", replicas::measure),
     ];
-    for (_, name, measure) in measures.into_iter().filter(|(of, ..)| what == *of || what == What::All) {
+    let is_wanted = |of: What| what == of || (what == What::All && of != What::Replicas);
+    for (_, name, measure) in measures.into_iter().filter(|(of, ..)| is_wanted(*of)) {
         let report = measure(&bench).with_context(|| format!("{name} failed"))?;
         report::say(&report.to_string());
         figures.insert(name.to_owned(), report.into_json());

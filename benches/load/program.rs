@@ -34,6 +34,15 @@ pub(crate) struct Site {
     provider: Peer,
     workers: usize,
     starts: u64,
+    /// Where the program keeps everything, if not in a SQLite file.
+    server: Option<Shared>,
+}
+
+/// A PostgreSQL database that several programs share.
+pub(crate) struct Shared {
+    pub(crate) url: String,
+    /// Where they hear of each other, if not there.
+    pub(crate) listen_url: Option<String>,
 }
 
 /// The running program. It ends when this is dropped.
@@ -49,7 +58,12 @@ impl Site {
     pub(crate) fn new(bench: &Bench) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("load-").tempdir_in(FOLDER)?;
         let provider = Peer::start(peer::mute_provider(), 1)?;
-        Ok(Self { folder, provider, workers: bench.workers(), starts: 0 })
+        Ok(Self { folder, provider, workers: bench.workers(), starts: 0, server: None })
+    }
+
+    /// One whose programs share a database on a server.
+    pub(crate) fn on_server(bench: &Bench, server: Shared) -> anyhow::Result<Self> {
+        Ok(Self { server: Some(server), ..Self::new(bench)? })
     }
 
     /// Starts the program, and waits until it has stored a pingback.
@@ -70,6 +84,13 @@ impl Site {
             .env("PINGBOX_PROVIDER__API_KEY", "0123456789abcdef".repeat(2))
             .env("PINGBOX_PROVIDER__SUBMIT_INTERVAL", "0ms")
             .env("PINGBOX_DATA__DIR", self.folder.path().join("data"))
+            .envs(self.server.iter().map(|server| ("PINGBOX_DATABASE__URL", &server.url)))
+            .envs(
+                self.server
+                    .iter()
+                    .flat_map(|server| &server.listen_url)
+                    .map(|url| ("PINGBOX_DATABASE__LISTEN_URL", url)),
+            )
             .env("PINGBOX_COMPAT__HOLD", "30s")
             .env("TOKIO_WORKER_THREADS", self.workers.to_string())
             .current_dir(self.folder.path())
@@ -111,6 +132,13 @@ impl Program {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Asks the program to end, and waits until it has.

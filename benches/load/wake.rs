@@ -23,11 +23,11 @@ use crate::tasks::{self, Taken};
 /// one; when that is not enough the delay shows in the latency since the intended time.
 const SENDERS: usize = 32;
 /// How long the callers ask to wait.
-const WAIT: Duration = Duration::from_secs(60);
+pub(crate) const WAIT: Duration = Duration::from_secs(60);
 /// The pingbacks must all have been sent by then.
 const LONGEST_RUN: Duration = Duration::from_secs(40);
 /// How long the server has to park the callers before the first pingback.
-const SETTLE: Duration = Duration::from_secs(1);
+pub(crate) const SETTLE: Duration = Duration::from_secs(1);
 
 /// What the callers call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,10 +60,10 @@ impl Through {
 
 /// When a pingback was to be sent, was sent, and was acknowledged.
 #[derive(Clone, Copy, Debug)]
-struct Sent {
-    index: usize,
+pub(crate) struct Sent {
+    pub(crate) index: usize,
     intended: Instant,
-    written: Instant,
+    pub(crate) written: Instant,
     acknowledged: Instant,
 }
 
@@ -145,7 +145,7 @@ fn round(bench: &Bench) -> anyhow::Result<Round> {
 
 /// Parks a caller for each task, answers them all, and sees that each got its own answer; when each
 /// pingback was sent, and when each reply was read.
-async fn wait_all(
+pub(crate) async fn wait_all(
     bench: &Bench,
     public: SocketAddr,
     api: SocketAddr,

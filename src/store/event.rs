@@ -241,3 +241,64 @@ async fn complete(snapshot: &mut Snapshot, rows: Vec<Row>) -> Result<Vec<Event>,
     }
     Ok(rows.into_iter().filter_map(|row| row.into_event(&tasks, &mut pingbacks)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use sqlx::{Connection as _, PgConnection, Row as _};
+    use tokio::task::JoinSet;
+
+    use crate::postgres;
+    use crate::store::Server;
+
+    /// Why writers take turns: numbers that are taken at the same time are committed in another order, and whoever
+    /// goes on behind the greatest that is there never sees a smaller one that comes later.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_cursor_would_skip_events_whose_writers_do_not_take_turns() {
+        const WRITERS: u32 = 24;
+        const EACH: u32 = 100;
+        let Some(url) = postgres::database().await else { return };
+        let server = Server { url: crate::model::Secret::new(url.as_str()), listen_url: None, pool_size: 2 };
+        let store = crate::store::Store::connect(&server).await.unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (reading, ending) = (store.clone(), Arc::clone(&is_over));
+        let tailer = tokio::spawn(async move {
+            let (mut seen, mut place) = (0, 0);
+            loop {
+                let was_over = ending.load(Ordering::Acquire);
+                let found = reading.happened(place, 1000).await.unwrap();
+                seen += found.len();
+                match found.last() {
+                    Some(last) => place = last.number,
+                    None if was_over => return seen,
+                    None => {}
+                }
+            }
+        });
+        let mut writers = JoinSet::new();
+        for _ in 0..WRITERS {
+            let mut connection = PgConnection::connect(&url).await.unwrap();
+            writers.spawn(async move {
+                for _ in 0..EACH {
+                    let mut tx = connection.begin().await.unwrap();
+                    let event = "INSERT INTO event (type, time) VALUES ('task.created', 0)";
+                    sqlx::query(event).execute(&mut *tx).await.unwrap();
+                    tokio::time::sleep(Duration::from_micros(u64::from(getrandom::u32().unwrap() % 3000)))
+                        .await;
+                    tx.commit().await.unwrap();
+                }
+            });
+        }
+        writers.join_all().await;
+        is_over.store(true, Ordering::Release);
+        let seen = tailer.await.unwrap();
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let stored: i64 =
+            sqlx::query("SELECT COUNT(*) FROM event").fetch_one(&mut connection).await.unwrap().get(0);
+        assert_eq!(stored, i64::from(WRITERS * EACH));
+        assert!(seen < usize::try_from(stored).unwrap(), "it saw all {stored}");
+    }
+}

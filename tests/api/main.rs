@@ -8,6 +8,8 @@ mod backoff;
 mod bad_input;
 mod cli;
 mod cli_client;
+#[path = "../support/cluster.rs"]
+mod cluster;
 mod compat;
 mod crash;
 mod delivery;
@@ -20,11 +22,15 @@ mod money;
 mod owners;
 mod per_task;
 mod pingback;
+#[path = "../support/postgres.rs"]
+#[expect(dead_code, reason = "a database on a shared server")]
+mod postgres;
 mod process;
 mod program;
 mod provider_run;
 mod reconcile;
 mod registration;
+mod replicas;
 mod scripted;
 mod shutdown;
 mod submit;

@@ -53,11 +53,6 @@ impl Cluster {
         Some(Self { server })
     }
 
-    /// The URL of a database; `postgres` is always there.
-    pub(crate) fn url(&self, database: &str) -> String {
-        self.server.url(database)
-    }
-
     /// Makes an empty database; its URL.
     pub(crate) async fn create_database(&self) -> String {
         self.server.create_database().await

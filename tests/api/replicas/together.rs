@@ -1,0 +1,149 @@
+//! Replicas that are well.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use super::fleet::{Fleet, REPLICAS};
+use crate::cluster::{Durability, Shutdown};
+use crate::harness::{PATIENCE, reply};
+
+impl Fleet {
+    /// Submits a text captcha at a replica; its id.
+    async fn submit(&self, index: usize, text: &str) -> String {
+        let body = json!({"type": "text", "textcaptcha": text});
+        let (status, task) = reply(self.http.post(self.api(index, "/v1/tasks")).json(&body)).await;
+        assert_eq!(status, 201, "{task}");
+        task["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The captcha ID of a task, once the provider has taken it.
+    async fn captcha_id(&self, index: usize, task: &str) -> String {
+        let taken = async {
+            loop {
+                if let Some(captcha_id) = self.taken(index, task).await {
+                    return captcha_id;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, taken).await.expect("it is taken")
+    }
+}
+
+/// A caller at one replica, its pingback at another, its task made at a third.
+async fn answered_elsewhere(fleet: &Fleet) {
+    let task = fleet.submit(0, "across").await;
+    let captcha_id = fleet.captcha_id(1, &task).await;
+    let path = format!("/v1/tasks/{task}?wait=20");
+    let waiting = fleet.get(2, &path);
+    let answering = async {
+        // The caller may have to be there first for this to mean anything; if it is not, it just reads.
+        sleep(Duration::from_millis(200)).await;
+        fleet.pingback(1, &captcha_id, "Friday").await
+    };
+    let (task, status) = tokio::join!(waiting, answering);
+    assert_eq!(status.unwrap(), 200);
+    assert_eq!(task.unwrap()["answer"]["text"], "Friday");
+}
+
+#[tokio::test]
+async fn whoever_waits_is_woken_whichever_replica_gets_the_pingback() {
+    let Some(fleet) = Fleet::start(Durability::Off, true).await else { return };
+    answered_elsewhere(&fleet).await;
+}
+
+#[tokio::test]
+async fn they_are_woken_too_where_replicas_do_not_hear_of_each_other() {
+    let Some(fleet) = Fleet::start(Durability::Off, false).await else { return };
+    answered_elsewhere(&fleet).await;
+    let heard = fleet.get(0, "/readyz").await.unwrap();
+    assert!(heard["replicas"].as_str().unwrap().contains("seen within a second"), "{heard}");
+}
+
+#[tokio::test]
+async fn a_key_names_one_task_at_every_replica() {
+    let Some(fleet) = Fleet::start(Durability::Off, true).await else { return };
+    let mut ids = Vec::new();
+    for index in 0..REPLICAS {
+        let body = json!({"type": "text", "textcaptcha": "once"});
+        let request =
+            fleet.http.post(fleet.api(index, "/v1/tasks")).header("Idempotency-Key", "k").json(&body);
+        ids.push(reply(request).await.1["id"].clone());
+    }
+    assert!(ids.windows(2).all(|pair| pair[0] == pair[1]), "{ids:?}");
+    fleet.captcha_id(0, ids[0].as_str().unwrap()).await;
+    assert_eq!(fleet.submissions().len(), 1);
+}
+
+#[tokio::test]
+async fn one_replica_leads_and_when_it_is_killed_another_does() {
+    let Some(fleet) = Fleet::start(Durability::Off, true).await else { return };
+    let first = fleet.leader().await;
+    let leads = async |index| {
+        let state: Value = fleet.get(index, "/readyz").await.unwrap();
+        state["replicas"].as_str().unwrap().starts_with("this one leads")
+    };
+    for index in (0..REPLICAS).filter(|index| *index != first) {
+        assert!(!leads(index).await);
+    }
+    fleet.kill(first);
+    let second = fleet.leader().await;
+    assert_ne!(first, second);
+    let task = fleet.submit(second, "after the crash").await;
+    fleet.captcha_id(second, &task).await;
+    // The one that comes back does not take it away.
+    fleet.launch(first).await;
+    assert!(!leads(first).await);
+}
+
+#[tokio::test]
+async fn one_that_ends_in_order_leaves_the_lead_at_once() {
+    let Some(fleet) = Fleet::start(Durability::Off, true).await else { return };
+    let first = fleet.leader().await;
+    fleet.end(first).await;
+    let started = std::time::Instant::now();
+    fleet.leader().await;
+    // Not a matter of speed: a lease that was not given up lasts for 3 s.
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_pause_that_one_finds_out_holds_at_all() {
+    let Some(fleet) = Fleet::start(Durability::Off, true).await else { return };
+    let leader = fleet.leader().await;
+    let other = (leader + 1) % REPLICAS;
+    fleet.refuse_with("ERROR_ZERO_BALANCE");
+    fleet.submit(other, "without money").await;
+    let held = async {
+        loop {
+            let account = fleet.get(other, "/v1/account").await.unwrap();
+            if account["backoff"]["in_php"]["code"] == "ERROR_ZERO_BALANCE" {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, held).await.expect("it is known there");
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_nothing_is_acknowledged_and_then_all_is_well_again() {
+    let Some(fleet) = Fleet::start(Durability::Off, true).await else { return };
+    fleet.cluster.stop(Shutdown::Immediate).await;
+    assert_eq!(fleet.pingback(0, "71", "lost?").await.unwrap(), 503);
+    assert!(fleet.get(1, "/readyz").await.is_none(), "it is not ready");
+    // It has been away for long: who comes now hears at once.
+    assert_eq!(fleet.pingback(0, "71", "lost?").await.unwrap(), 503);
+    fleet.cluster.start_again().await;
+    let healed = async {
+        for index in 0..REPLICAS {
+            while fleet.pingback(index, "72", "kept").await.unwrap() != 200 {
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    timeout(PATIENCE, healed).await.expect("it heals by itself");
+    answered_elsewhere(&fleet).await;
+}
