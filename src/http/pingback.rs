@@ -24,7 +24,7 @@ use super::health::livez;
 use super::loops;
 use crate::account::Account;
 use crate::ingest::{Ingest, Receipt, Received};
-use crate::model::{ErrorCode, Outcome, Pingback, Secret, TaskId, Timestamp};
+use crate::model::{ErrorCode, Outcome, Pingback, Secret, TaskId, Timestamp, without_nul};
 use crate::store::Store;
 
 /// The largest pingback. The longest answers that were seen have 4 kB.
@@ -253,6 +253,7 @@ fn pingback(fields: Vec<(String, String)>, received_at: Timestamp) -> Result<Pin
     let id = id.ok_or_else(|| malformed("id is missing"))?;
     let captcha_id = id.trim().parse().map_err(|_| malformed("id is not a captcha ID: digits only"))?;
     let code = code.filter(|code| !code.is_empty()).ok_or_else(|| malformed("code is missing"))?;
+    let code = without_nul(code);
     let outcome = match Outcome::of(&code) {
         // Some services say in `status` whether `code` is an answer.
         Outcome::Answer(text) if status.as_deref() == Some("0") => Outcome::Failed(ErrorCode::foreign(&text)),

@@ -108,11 +108,15 @@ async fn task_page(caller: &Caller<Read>, app: &AppState, mut query: Query) -> R
     if !(1..=MAX_TASKS).contains(&usize::try_from(limit).unwrap_or(usize::MAX)) {
         query.wrong("limit", format!("is not from 1 to {MAX_TASKS}"));
     }
+    let tag = query.text("tag");
+    if tag.as_ref().is_some_and(|tag| tag.contains('\0')) {
+        query.wrong("tag", "holds a NUL character");
+    }
     let filter = TaskFilter {
         owner: caller.sees(),
         status: query.parsed("status", &format!("one of {statuses}")),
         kind: query.parsed("type", &format!("one of {types}")),
-        tag: query.text("tag"),
+        tag,
         before: query.parsed("cursor", "a cursor that an earlier page gave"),
         limit,
     };

@@ -237,6 +237,7 @@ impl Check {
             count if count > max_chars => {
                 Err(format!("has {count} characters; up to {max_chars} are allowed"))
             }
+            _ if text.contains('\0') => Err("holds a NUL character".to_owned()),
             _ => Ok(text),
         })
     }

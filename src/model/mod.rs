@@ -40,7 +40,7 @@ pub use event::{Cursor, Event, EventKind, FeedId, Subject};
 pub use field::{FieldError, FieldValue, Fields, JsonFields};
 pub use id::{CaptchaId, InvalidId, TaskId, TokenId};
 pub use image::extension as image_extension;
-pub use pingback::{Outcome, Pingback};
+pub use pingback::{Outcome, Pingback, without_nul};
 pub use price::{InvalidPrice, Price};
 pub use purse::{Purse, Terms};
 pub use report::{Report, ReportError, Verdict};

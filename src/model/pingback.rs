@@ -31,6 +31,13 @@ pub enum Outcome {
     Notice,
 }
 
+/// Text from outside as every database can keep it: PostgreSQL takes no NUL. Like bytes that are no text, it becomes
+/// U+FFFD: a damaged answer is better than a lost one.
+#[must_use]
+pub fn without_nul(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
+
 impl Outcome {
     /// What a `code` means: the exact codes of the family are errors or notices, everything else is
     /// an answer, even if it contains the word ERROR.

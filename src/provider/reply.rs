@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::model::{ErrorCode, Price};
+use crate::model::{ErrorCode, Price, without_nul};
 
 /// A reply of `in.php` or `res.php`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,13 @@ pub(crate) enum Shape {
 
 impl Reply {
     pub(crate) fn parse(body: &str, shape: Shape) -> Self {
+        match Self::read(body, shape) {
+            Self::Ok { text, price } => Self::Ok { text: without_nul(text), price },
+            other => other,
+        }
+    }
+
+    fn read(body: &str, shape: Shape) -> Self {
         let body = body.trim_start_matches('\u{feff}').trim();
         if body.starts_with('{') {
             return serde_json::from_str(body).map_or(Self::Cut, |value: Value| json(&value));

@@ -8,7 +8,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgConnection, Row as _};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::Store;
@@ -133,7 +133,14 @@ impl Store {
         let listen_options = server.listen_options()?;
         let place = place(&options);
         let failed = |source| ServerError::Connect { place: place.clone(), source };
-        let mut first = connect(&options).await.map_err(failed)?;
+        let mut first = match server.listen_url {
+            // Migrating takes a lock of the session, which a pooler might leave behind.
+            Some(_) => match timeout(ACQUIRE_TIMEOUT, listen_options.connect()).await {
+                Ok(Ok(connection)) => connection,
+                _ => connect(&options).await.map_err(failed)?,
+            },
+            None => connect(&options).await.map_err(failed)?,
+        };
         check(&mut first, &place).await?;
         MIGRATIONS.run(&mut first).await.map_err(|error| match error {
             MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
