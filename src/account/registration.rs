@@ -74,3 +74,22 @@ pub(crate) fn remedy(code: &ErrorCode) -> &'static str {
         _ => code.message(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_replica_remembers_the_others_read() {
+        for state in [
+            Registration::Pending,
+            Registration::Off,
+            Registration::Done,
+            Registration::Refused(ErrorCode::known("ERROR_IP_ADDRES")),
+            Registration::Unreachable("no connection: refused".to_owned()),
+        ] {
+            assert_eq!(Registration::of_word(&state.to_word()), state);
+        }
+        assert_eq!(Registration::of_word("from a later version"), Registration::Pending);
+    }
+}

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use tracing::error;
+use tokio::time::timeout;
+use tracing::{debug, error};
 
 use self::batch::{Asked, Batch, Committed, Job};
 pub(crate) use self::chores::MOST_ENDED;
@@ -32,7 +33,7 @@ use crate::model::{
     Backoff, CallerUrl, Delivery, Outcome, Report, Sent, SigningKeys, SigningSecret, SolveTimes, Status,
     Task, TaskId, TokenId, Verdict, Via,
 };
-use crate::store::{AccountId, Retired, RetirementPlan, Store};
+use crate::store::{AccountId, Retired, RetirementPlan, Store, StoreError};
 use crate::waiters::{AnswerWaiters, TaskWaiters};
 
 /// Writes that may wait. Beyond it a write is refused at once, so that senders hear 503 instead of
@@ -40,6 +41,10 @@ use crate::waiters::{AnswerWaiters, TaskWaiters};
 const QUEUE: usize = 4096;
 /// Writes that share a transaction. Measured: more rows a commit gain little beyond this.
 const MAX_BATCH: usize = 256;
+
+/// How long a transaction may take, with the wait for a server that is away: what takes longer hangs on a connection
+/// whose other end is gone.
+const WRITE_DEADLINE: Duration = Duration::from_secs(45);
 
 /// How long an idempotency key holds.
 pub(crate) const IDEMPOTENCY_WINDOW: Duration = Duration::from_hours(24);
@@ -282,7 +287,7 @@ impl Writer {
 
     /// Commit, then wake, then answer.
     async fn write(&mut self, mut batch: Batch) {
-        match batch.commit(&self.store, &self.account).await {
+        match self.commit(&mut batch).await {
             Ok(committed) => {
                 self.note_solve_times(&committed.ended);
                 let is_called_back =
@@ -320,6 +325,23 @@ impl Writer {
         }
     }
 
+    /// Once more where the server went away before anything was stored: it may only have been started again.
+    async fn commit(&self, batch: &mut Batch) -> Result<Committed, StoreError> {
+        match self.try_to_commit(batch).await {
+            Err(error) if error.is_lost() => {
+                debug!(%error, "The database went away before a commit, which is tried again: {error}");
+                self.try_to_commit(batch).await
+            }
+            done => done,
+        }
+    }
+
+    /// What takes too long is given up, with the connection that it hangs on.
+    async fn try_to_commit(&self, batch: &mut Batch) -> Result<Committed, StoreError> {
+        let done = timeout(WRITE_DEADLINE, batch.commit(&self.store, &self.account)).await;
+        done.unwrap_or_else(|_| Err(StoreError::too_slow()))
+    }
+
     /// Wakes who waits for a captcha that a task of ours had, or that none has.
     fn tell_of_answers(&self, committed: &Committed) {
         self.heralds.sink.note_received(committed.unmatched.len());
@@ -330,9 +352,9 @@ impl Writer {
         }
     }
 
-    /// Where that cannot be read, there may be some.
+    /// Where that cannot be read, or another replica may have stored one, there may be some.
     async fn look_for_webhooks(&mut self) {
-        self.has_webhooks = self.store.has_webhooks().await.unwrap_or(true);
+        self.has_webhooks = self.store.is_shared() || self.store.has_webhooks().await.unwrap_or(true);
     }
 
     /// An answer that was asked for says when it was asked for, not how long it took.
@@ -439,7 +461,7 @@ mod tests {
         let committed = Arc::clone(&writer.heralds.committed);
         let ending = tokio::spawn(writer.run());
         ingest.probe().await.unwrap();
-        tokio::time::timeout(Duration::from_secs(5), committed.notified()).await.expect("told");
+        timeout(Duration::from_secs(5), committed.notified()).await.expect("told");
         drop(ingest);
         ending.await.unwrap();
     }
@@ -458,7 +480,7 @@ mod tests {
         while ingest.queue.capacity() > 0 {
             tokio::task::yield_now().await;
         }
-        let refused = tokio::time::timeout(Duration::from_secs(5), ingest.probe()).await;
+        let refused = timeout(Duration::from_secs(5), ingest.probe()).await;
         assert_eq!(refused.expect("told at once"), Err(WriteError::Busy));
 
         let ending = tokio::spawn(writer.run());

@@ -379,6 +379,45 @@ mod tests {
         }
     }
 
+    /// The pauses after this trouble with `in.php`.
+    fn paused(code: &str) -> Backoff {
+        let mut backoff = Backoff::default();
+        backoff.note(Script::In, trouble(code), PLENTY, AT);
+        backoff
+    }
+
+    #[test]
+    fn of_two_changes_at_once_the_longer_pause_holds() {
+        let (none, minute, ever) =
+            (Backoff::default(), paused("ERROR_ZERO_BALANCE"), paused("ERROR_WRONG_USER_KEY"));
+        let ten_seconds = paused("MAX_USER_TURN");
+        // Nobody else changed anything.
+        assert_eq!(none.changed(&none, &minute), minute);
+        assert_eq!(minute.changed(&minute, &none), none);
+        // Somebody else has found out something meanwhile.
+        for (theirs, ours, both) in [
+            (&ten_seconds, &minute, &minute),
+            (&minute, &ten_seconds, &minute),
+            (&ever, &minute, &ever),
+            (&minute, &ever, &ever),
+        ] {
+            let changed = theirs.changed(&none, ours);
+            assert_eq!(changed.hold(Script::In), both.hold(Script::In), "{theirs:?} and {ours:?}");
+        }
+        // What concerns both scripts concerns the other one too, whatever is known of the first.
+        assert_eq!(minute.changed(&none, &ever).hold(Script::Res), ever.hold(Script::Res));
+    }
+
+    #[test]
+    fn the_end_of_one_pause_does_not_end_another() {
+        let (none, minute, ever) =
+            (Backoff::default(), paused("ERROR_ZERO_BALANCE"), paused("ERROR_WRONG_USER_KEY"));
+        assert_eq!(ever.changed(&minute, &none).hold(Script::In), ever.hold(Script::In));
+        // Somebody else has ended it, and we begin it anew.
+        assert_eq!(none.changed(&minute, &ever), ever);
+        assert_eq!(none.changed(&minute, &minute), none);
+    }
+
     #[test]
     fn a_suspended_account_leaves_both_scripts_alone_and_a_full_queue_only_one() {
         for (code, res_php) in [

@@ -56,6 +56,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_no_database_takes_becomes_a_sign_of_damage() {
+        assert_eq!(without_nul("Fri\0day".to_owned()), "Fri\u{fffd}day");
+        assert_eq!(without_nul("Friday".to_owned()), "Friday");
+    }
+
+    #[test]
     fn task_errors_fail_account_errors_do_nothing_and_the_rest_is_an_answer() {
         assert_eq!(
             Outcome::of("ERROR_CAPTCHA_UNSOLVABLE"),

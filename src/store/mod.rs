@@ -79,6 +79,11 @@ impl StoreError {
         Self::Failed(sqlx::Error::Protocol("every task number is used up".to_owned()))
     }
 
+    /// A write that took too long to be waited for: it may be stored.
+    pub(crate) fn too_slow() -> Self {
+        Self::InDoubt(sqlx::Error::PoolTimedOut)
+    }
+
     /// Whether there was no free connection in time: later there may be.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self, Self::Failed(sqlx::Error::PoolTimedOut))

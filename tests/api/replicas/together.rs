@@ -36,7 +36,8 @@ impl Fleet {
 async fn answered_elsewhere(fleet: &Fleet) {
     let task = fleet.submit(0, "across").await;
     let captcha_id = fleet.captcha_id(1, &task).await;
-    let path = format!("/v1/tasks/{task}?wait=20");
+    // Longer than anybody here has patience: only who is woken gets an answer.
+    let path = format!("/v1/tasks/{task}?wait=60");
     let waiting = fleet.get(2, &path);
     let answering = async {
         // The caller may have to be there first for this to mean anything; if it is not, it just reads.
