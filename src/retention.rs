@@ -78,7 +78,7 @@ mod tests {
         /// Answers are kept for an hour, tasks for two.
         async fn open() -> Self {
             let folder = TempDir::new().unwrap();
-            let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
+            let store = Store::for_test(&folder).await;
             let (ingest, writer) = writer(store.clone(), AccountId::new([0; 32]), Heralds::default());
             tokio::spawn(writer.run());
             let retention = Retention { ingest, answers: HOUR, tasks: 2 * HOUR };

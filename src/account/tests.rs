@@ -50,7 +50,7 @@ impl Bench {
     async fn new() -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
+        let store = Store::for_test(&folder).await;
         let (port, calls) = provider().await;
         let leads_to = Arc::new(Mutex::new(PROVIDER));
         let account = account(&store, port, Arc::clone(&leads_to)).await;

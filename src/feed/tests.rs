@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::time::timeout;
 
 use super::*;
-use crate::model::Timestamp;
 
 mod replicas;
 
@@ -16,7 +15,7 @@ const ROUNDS: i64 = 200_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_event_comes_about_unseen_between_the_look_and_the_wait() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
+    let store = Store::for_test(&folder).await;
     let feed = Arc::new(Feed::new(store, Arc::default()).await.unwrap());
     feed.lock().begin(0);
     let read = Arc::new(AtomicI64::new(0));

@@ -378,7 +378,7 @@ mod tests {
     };
 
     async fn idle_writer(folder: &tempfile::TempDir) -> (Ingest, Writer) {
-        let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
+        let store = Store::for_test(folder).await;
         writer(store, AccountId::new([0; 32]), Heralds::default())
     }
 

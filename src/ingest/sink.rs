@@ -202,7 +202,7 @@ mod tests {
     }
 
     async fn store(folder: &TempDir) -> Store {
-        Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap()
+        Store::for_test(folder).await
     }
 
     #[tokio::test]

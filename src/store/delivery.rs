@@ -381,6 +381,11 @@ impl Store {
         tx.query(sql).execute().await.unwrap();
         tx.commit().await.unwrap();
     }
+
+    /// The same where the databases have different words for it.
+    pub(crate) async fn execute_either(&self, sqlite: &'static str, postgres: &'static str) {
+        self.execute(if self.is_shared() { postgres } else { sqlite }).await;
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ mod retention;
 mod rows;
 mod server;
 mod signing;
+#[cfg(test)]
+mod testing;
 mod unmatched;
 mod webhook;
 mod write;

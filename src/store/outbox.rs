@@ -246,7 +246,10 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_micros(2_000_000);
 
     async fn store(folder: &tempfile::TempDir) -> Store {
-        let store = Store::open(&folder.path().join("test.db"), NOW).await.unwrap();
+        with_one_delivery(Store::for_test(folder).await).await
+    }
+
+    async fn with_one_delivery(store: Store) -> Store {
         store
             .execute(
                 "INSERT INTO delivery (id, type, owner, url, receiver, created_at, started_at, planned_at, due_at)
@@ -285,7 +288,8 @@ mod tests {
     async fn deliveries_of_a_task_are_found_by_the_index() {
         const OF_TASK: &str = concat!("EXPLAIN QUERY PLAN ", page_of_task!());
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
+        let store = Store::open(&folder.path().join("test.db"), NOW).await.unwrap();
+        let store = with_one_delivery(store).await;
         let filter = DeliveryFilter { task: TaskId::new(1), ..DeliveryFilter::default() };
         let rows = filter.bind(&store.reader, OF_TASK, 0, 9).bind(1).fetch_all().await.unwrap();
         let steps: Vec<String> = rows.iter().map(|row| row.try_get("detail").unwrap()).collect();

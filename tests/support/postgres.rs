@@ -294,6 +294,6 @@ fn skip(reason: &str) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "it says where tests run, not how the service does")]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

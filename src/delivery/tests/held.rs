@@ -144,7 +144,10 @@ async fn a_pause_that_a_receiver_asks_for_concerns_all_that_is_for_it() {
     service.until(|all| all[0].attempts == 1).await;
     service.solved_with(None, "Friday").await;
     service.solved_with(Some(&other.url()), "Friday").await;
-    let all = service.until(|all| all.len() == 4 && all[3].status == DeliveryStatus::Delivered).await;
+    let is_told = |all: &[Delivery]| {
+        all.iter().any(|one| one.webhook.is_none() && one.status == DeliveryStatus::Delivered)
+    };
+    let all = service.until(|all| all.len() == 4 && is_told(all)).await;
     assert_eq!((all[1].status, all[1].attempts, receiver.seen().len()), (DeliveryStatus::Waiting, 0, 1));
 }
 
@@ -210,10 +213,10 @@ async fn what_was_held_back_for_a_day_is_given_up_on_when_the_receiver_fails_aga
     service
         .store
         .execute(
-            "INSERT INTO delivery (type, task_id, event_id, webhook_id, owner, url, receiver, created_at, started_at, planned_at, due_at)
-            SELECT delivery.type, task_id, event_id, webhook_id, owner, url, receiver, created_at, started_at, planned_at, due_at
-            FROM delivery, json_each('[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29]')
-            WHERE delivery.id > 1",
+            "WITH RECURSIVE series (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM series WHERE value < 29)
+            INSERT INTO delivery (type, task_id, event_id, webhook_id, owner, url, receiver, created_at, started_at, planned_at, due_at)
+            SELECT type, task_id, event_id, webhook_id, owner, url, receiver, created_at, started_at, planned_at, due_at
+            FROM delivery, series WHERE id > 1",
         )
         .await;
     service.store.execute(OLD).await;

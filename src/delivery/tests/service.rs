@@ -101,7 +101,7 @@ impl Service {
     async fn on(folder: TempDir) -> Self {
         // The error says only that there is one already.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
+        let store = Store::for_test(&folder).await;
         let called_back = Arc::<Notify>::default();
         let heralds = Heralds { called_back: Arc::clone(&called_back), ..Heralds::default() };
         let (ingest, writer) = writer(store.clone(), AccountId::new([0; 32]), heralds);

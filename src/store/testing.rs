@@ -1,0 +1,29 @@
+//! Stores of tests, on whichever database they are to run.
+
+#[path = "../../tests/support/database.rs"]
+mod database;
+#[path = "../../tests/support/postgres.rs"]
+mod postgres;
+
+use tempfile::TempDir;
+
+use super::{Server, Store};
+use crate::model::{Secret, Timestamp};
+
+/// A test has a few readers at a time.
+const POOL_SIZE: u32 = 2;
+
+impl Store {
+    /// The database that belongs to this folder, made or opened again.
+    pub(crate) async fn for_test(folder: &TempDir) -> Self {
+        match database::of(folder.path()).await {
+            Some(url) => Self::on_server(url).await,
+            None => Self::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap(),
+        }
+    }
+
+    async fn on_server(url: String) -> Self {
+        let server = Server { url: Secret::new(url), listen_url: None, pool_size: POOL_SIZE };
+        Self::connect(&server).await.unwrap()
+    }
+}
