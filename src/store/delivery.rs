@@ -69,8 +69,8 @@ macro_rules! due_sql {
                 SELECT * FROM (
                     SELECT receiver, owner FROM delivery WHERE status = 'waiting'
                     ORDER BY receiver, owner LIMIT 1) AS first
-                UNION ALL
-                SELECT next.receiver, next.owner FROM target JOIN delivery AS next ON next.id = COALESCE((
+                UNION ALL ",
+            {"SELECT next.receiver, next.owner FROM target JOIN delivery AS next ON next.id = COALESCE((
                     SELECT id FROM delivery WHERE status = 'waiting' AND receiver = host AND owner > caller
                     ORDER BY owner LIMIT 1), (
                     SELECT id FROM delivery WHERE status = 'waiting' AND receiver > host
@@ -79,10 +79,20 @@ macro_rules! due_sql {
                 SELECT delivery.*, ROW_NUMBER() OVER (PARTITION BY receiver ORDER BY due_at) AS place
                 FROM target JOIN delivery ON delivery.id IN (
                     SELECT id FROM delivery
-                    WHERE status = 'waiting' AND receiver = host AND owner = caller AND due_at <= $1",
-            {"" | " AND (claimed_until IS NULL OR claimed_until <= $1)"},
-            " ORDER BY due_at LIMIT $2)
-                WHERE caller IS DISTINCT FROM $4 AND caller || ' ' || host", not_among_texts 5, "),
+                    WHERE status = 'waiting' AND receiver = host AND owner = caller AND due_at <= $1
+                    ORDER BY due_at LIMIT $2)"
+            |"SELECT next.* FROM target CROSS JOIN LATERAL (
+                    SELECT receiver, owner FROM delivery
+                    WHERE status = 'waiting' AND (receiver, owner) > (host, caller)
+                    ORDER BY receiver, owner LIMIT 1) AS next),
+            found AS (
+                SELECT own.*, ROW_NUMBER() OVER (PARTITION BY receiver ORDER BY due_at) AS place
+                FROM target CROSS JOIN LATERAL (
+                    SELECT * FROM delivery
+                    WHERE status = 'waiting' AND receiver = host AND owner = caller AND due_at <= $1
+                        AND (claimed_until IS NULL OR claimed_until <= $1)
+                    ORDER BY due_at LIMIT $2) AS own"},
+            " WHERE caller IS DISTINCT FROM $4 AND caller || ' ' || host", not_among_texts 5, "),
             due AS (SELECT ",
             delivery_columns!(),
             " FROM found WHERE place <= $2 ORDER BY due_at LIMIT $3)
@@ -411,6 +421,24 @@ mod tests {
         // The first receiver is the beginning of the index.
         let scans: Vec<_> = steps.iter().filter(|step| step.contains("SCAN delivery")).collect();
         assert_eq!(scans, ["SCAN delivery USING COVERING INDEX delivery_due"]);
+    }
+
+    /// SQLite is asked by the tests around.
+    #[tokio::test]
+    async fn each_target_is_looked_at_a_few_times_at_most() {
+        const TARGETS: i64 = 200;
+        const SQL: &str = due_sql!("EXPLAIN (ANALYZE) ").postgres;
+        let Some(store) = Store::on_postgres().await else { return };
+        let deliveries = "INSERT INTO delivery (type, owner, receiver, created_at, started_at, planned_at, due_at)
+            SELECT 'task.failed', number, 'example.com:443', 1, 1, 1, 1 FROM generate_series(1, 200) AS number";
+        store.execute(deliveries).await;
+        let query = store.reader.query(SQL).bind(2_i64).bind(4_i64).bind(64_i64).bind(None::<i64>).bind("[]");
+        let rows = query.fetch_all().await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.try_get(0).unwrap()).collect();
+        let loops =
+            plan.iter().filter_map(|line| line.split_once("loops=")?.1.trim_end_matches(')').parse().ok());
+        let most: i64 = loops.max().unwrap();
+        assert!((TARGETS..4 * TARGETS).contains(&most), "{plan:#?}");
     }
 
     #[tokio::test]
