@@ -37,9 +37,6 @@ mod feed;
 mod http;
 mod ingest;
 pub mod model;
-#[cfg(test)]
-#[path = "../tests/support/postgres.rs"]
-mod postgres;
 mod provider;
 mod reconciler;
 mod registrar;

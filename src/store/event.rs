@@ -251,8 +251,9 @@ mod tests {
     use sqlx::{Connection as _, PgConnection, Row as _};
     use tokio::task::JoinSet;
 
-    use crate::postgres;
-    use crate::store::Server;
+    use super::super::testing::postgres;
+    use crate::model::Secret;
+    use crate::store::{Server, Store};
 
     /// Why writers take turns: numbers that are taken at the same time are committed in another order, and whoever
     /// goes on behind the greatest that is there never sees a smaller one that comes later.
@@ -261,8 +262,8 @@ mod tests {
         const WRITERS: u32 = 24;
         const EACH: u32 = 100;
         let Some(url) = postgres::database().await else { return };
-        let server = Server { url: crate::model::Secret::new(url.as_str()), listen_url: None, pool_size: 2 };
-        let store = crate::store::Store::connect(&server).await.unwrap();
+        let server = Server { url: Secret::new(url.as_str()), listen_url: None, pool_size: 2 };
+        let store = Store::connect(&server).await.unwrap();
         let is_over = Arc::new(AtomicBool::new(false));
         let (reading, ending) = (store.clone(), Arc::clone(&is_over));
         let tailer = tokio::spawn(async move {

@@ -3,7 +3,7 @@
 #[path = "../../tests/support/database.rs"]
 mod database;
 #[path = "../../tests/support/postgres.rs"]
-mod postgres;
+pub(super) mod postgres;
 
 use tempfile::TempDir;
 
@@ -26,6 +26,16 @@ impl Store {
             Some(url) => Self::on_server(url).await,
             None => Self::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap(),
         }
+    }
+
+    /// So many on one empty database on PostgreSQL, as replicas have it; `None` where there is none.
+    pub(crate) async fn several_on_postgres(count: u32) -> Option<Vec<Self>> {
+        let url = postgres::database().await?;
+        let mut stores = Vec::new();
+        for _ in 0..count {
+            stores.push(Self::on_server(url.clone()).await);
+        }
+        Some(stores)
     }
 
     async fn on_server(url: String) -> Self {

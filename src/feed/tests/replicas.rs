@@ -6,20 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::ingest::Heralds;
-use crate::model::{Outcome, Pingback, Secret, Timestamp};
-use crate::postgres;
+use crate::model::{Outcome, Pingback, Timestamp};
 use crate::replicas::{Echo, News};
-use crate::store::{Parked, Server};
+use crate::store::Parked;
 
-const REPLICAS: u64 = 3;
-const WRITERS: u64 = 8;
+const REPLICAS: u32 = 3;
+const WRITERS: u32 = 8;
 /// Nothing here takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-async fn replica(url: &str) -> Store {
-    let server = Server { url: Secret::new(url), listen_url: None, pool_size: 4 };
-    Store::connect(&server).await.unwrap()
-}
 
 fn random(most: u32) -> u32 {
     getrandom::u32().unwrap() % (most + 1)
@@ -38,9 +32,9 @@ fn unmatched(number: u64) -> Pingback {
 
 /// Writes `count` events, several at a time, and takes up to 2 ms before it commits; one time in six it gives up
 /// instead. The captcha IDs that were committed.
-async fn write(store: Store, writer: u64, count: usize) -> Vec<u64> {
+async fn write(store: Store, writer: u32, count: usize) -> Vec<u64> {
     let mut committed = Vec::new();
-    let mut next = (writer + 1) * 1_000_000_000;
+    let mut next = (u64::from(writer) + 1) * 1_000_000_000;
     while committed.len() < count {
         let ids: Vec<u64> = (next..).take(1 + random(60) as usize).collect();
         next += ids.len() as u64;
@@ -83,12 +77,11 @@ fn follow(store: Store, shutdown: CancellationToken) -> mpsc::UnboundedReceiver<
 }
 
 /// Every event is seen by everybody once, in one order.
-async fn nothing_is_missed(events: u64) {
-    let Some(url) = postgres::database().await else { return };
+async fn nothing_is_missed(events: u32) {
+    let Some(stores) = Store::several_on_postgres(REPLICAS).await else { return };
     let shutdown = CancellationToken::new();
     let (mut writers, mut followers) = (JoinSet::new(), Vec::new());
-    for number in 0..REPLICAS {
-        let store = replica(&url).await;
+    for (number, store) in (0..).zip(stores) {
         followers.push(follow(store.clone(), shutdown.clone()));
         for writer in 0..WRITERS {
             let each = usize::try_from(events / (REPLICAS * WRITERS)).unwrap();
