@@ -533,4 +533,68 @@ mod tests {
         drop(ingest);
         ending.await.unwrap();
     }
+
+    #[tokio::test]
+    async fn replicas_pay_from_one_purse() {
+        const CALLS: u32 = 100;
+        let Some(stores) = Store::several_on_postgres(2).await else { return };
+        let account = AccountId::new([0; 32]);
+        let mut paying = tokio::task::JoinSet::new();
+        for store in stores.clone() {
+            let (ingest, writer) = writer(store, account.clone(), Heralds::default());
+            tokio::spawn(writer.run());
+            for _ in 0..CALLS {
+                let ingest = ingest.clone();
+                paying.spawn(async move { ingest.pay(0).await.unwrap().left.unwrap() });
+            }
+        }
+        let mut left = paying.join_all().await;
+        left.sort_unstable();
+        let full = crate::store::Credit::default().calls.level();
+        assert_eq!(left, (full - 2 * CALLS..full).collect::<Vec<_>>(), "each paid once");
+        assert_eq!(stores[0].credit(&account).await.unwrap().calls.level(), full - 2 * CALLS);
+    }
+
+    #[tokio::test]
+    async fn a_captcha_that_two_replicas_hear_of_is_settled_once() {
+        const ROUNDS: u32 = 40;
+        let Some(stores) = Store::several_on_postgres(2).await else { return };
+        let replicas: Vec<Ingest> = stores
+            .iter()
+            .map(|store| {
+                let (ingest, writer) = writer(store.clone(), AccountId::new([0; 32]), Heralds::default());
+                tokio::spawn(writer.run());
+                ingest
+            })
+            .collect();
+        for round in 1..=ROUNDS {
+            let submission = Submission::parse(text_captcha()).unwrap();
+            let (owner, idempotency, daily_limit, pingback) = (TokenId::LOCAL, None, None, None);
+            let submit = Submit { owner, submission, idempotency, daily_limit, pingback };
+            let Ok(Submitted::New(task)) = replicas[0].submit(submit).await else { panic!("it is new") };
+            replicas[1].claim(Claim { limit: 1, tokens: Vec::new(), budget: None }).await.unwrap();
+            let captcha_id: crate::model::CaptchaId = round.to_string().parse().unwrap();
+            let sent = Sent::Accepted { captcha_id: captcha_id.clone(), at: Timestamp::now(), ask_at: None };
+            replicas[1].record_sent(task.id, sent).await.unwrap();
+            let received = |code: &str| {
+                let pingback = crate::model::Pingback {
+                    captcha_id: captcha_id.clone(),
+                    code: code.to_owned(),
+                    outcome: Outcome::of(code),
+                    price: None,
+                    extra: None,
+                    received_at: Timestamp::now(),
+                };
+                Received { pingback, task: None }
+            };
+            let (one, other) =
+                (replicas[0].pingback(received("one")), replicas[1].pingback(received("other")));
+            let receipts = tokio::join!(one, other);
+            let settled = [receipts.0.unwrap(), receipts.1.unwrap()];
+            let count = settled.iter().filter(|receipt| matches!(receipt, Receipt::Settled(_))).count();
+            assert_eq!(count, 1, "the first counts, the other is kept: {settled:?}");
+        }
+        let ends = "SELECT COUNT(*) FROM event WHERE type = 'task.solved'";
+        assert_eq!(stores[0].number(ends).await, i64::from(ROUNDS));
+    }
 }

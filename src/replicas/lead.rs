@@ -211,3 +211,120 @@ impl Candidate {
         is_new
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::task::JoinHandle;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Nothing here takes this long unless it is broken.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A replica that runs for the lead.
+    struct Running {
+        lead: Lead,
+        shutdown: CancellationToken,
+        candidate: JoinHandle<()>,
+    }
+
+    impl Running {
+        fn start(store: Store) -> Self {
+            let (lead, candidate) = Lead::among_others(store).unwrap();
+            let shutdown = CancellationToken::new();
+            Self { lead, candidate: tokio::spawn(candidate.run(shutdown.clone())), shutdown }
+        }
+
+        async fn until_it_leads(&self) {
+            let mut term = self.lead.term.clone();
+            let leads = term.wait_for(|term| term.as_ref().is_some_and(Term::is_running));
+            timeout(PATIENCE, leads).await.expect("it leads").unwrap();
+        }
+
+        /// As a crash ends it: the lease is not given up.
+        fn crash(&self) {
+            self.candidate.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn one_leads_and_after_its_crash_another() {
+        let Some(stores) = Store::several_on_postgres(2).await else { return };
+        let mut stores = stores.into_iter();
+        let first = Running::start(stores.next().unwrap());
+        first.until_it_leads().await;
+        let second = Running::start(stores.next().unwrap());
+        first.crash();
+        second.until_it_leads().await;
+        assert!(!first.lead.is_held(), "its time was over before another's began");
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_gives_the_lead_away_when_what_it_did_has_ended() {
+        let Some(stores) = Store::several_on_postgres(2).await else { return };
+        let mut stores = stores.into_iter();
+        let first = Running::start(stores.next().unwrap());
+        let is_done = CancellationToken::new();
+        let (done, at_work) = (is_done.clone(), Arc::new(AtomicU32::new(0)));
+        let counted = Arc::clone(&at_work);
+        let working = tokio::spawn(first.lead.clone().run(first.shutdown.clone(), move |over| {
+            let (done, counted) = (done.clone(), Arc::clone(&counted));
+            async move {
+                counted.fetch_add(1, Ordering::SeqCst);
+                over.cancelled().await;
+                done.cancelled().await;
+            }
+        }));
+        while at_work.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let second = Running::start(stores.next().unwrap());
+        first.shutdown.cancel();
+        // Longer than a lease lasts that nobody renews.
+        sleep(LEASE + LOOK_INTERVAL).await;
+        assert!(!second.lead.is_held(), "what was begun goes on");
+        is_done.cancel();
+        second.until_it_leads().await;
+        working.await.unwrap();
+        first.candidate.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_cannot_renew_the_lease_stops_leading_before_it_ends() {
+        let Some(stores) = Store::several_on_postgres(2).await else { return };
+        let mut stores = stores.into_iter();
+        let (own, other) = (stores.next().unwrap(), stores.next().unwrap());
+        let first = Running::start(own.clone());
+        first.until_it_leads().await;
+        let term = first.lead.term.borrow().clone().unwrap();
+        own.close().await;
+        timeout(PATIENCE, term.over.cancelled()).await.expect("its work is told to end");
+        assert!(!first.lead.is_held());
+        let second = Running::start(other);
+        second.until_it_leads().await;
+    }
+
+    #[tokio::test]
+    async fn a_process_alone_leads_always_and_does_its_work_once() {
+        let (lead, shutdown) = (Lead::always(), CancellationToken::new());
+        let begun = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&begun);
+        assert!(lead.is_held());
+        let working = tokio::spawn(lead.clone().run(shutdown.clone(), move |over| {
+            let counted = Arc::clone(&counted);
+            async move {
+                counted.fetch_add(1, Ordering::SeqCst);
+                over.cancelled().await;
+            }
+        }));
+        while begun.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        shutdown.cancel();
+        timeout(PATIENCE, working).await.expect("it ends").unwrap();
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
+    }
+}

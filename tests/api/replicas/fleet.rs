@@ -68,6 +68,7 @@ impl Fleet {
             .env("PINGBOX_PUBLIC__URL", format!("http://{}", self.replicas[0].public))
             .env("PINGBOX_API__LISTEN", api)
             .env("PINGBOX_PINGBACK__SECRET", SECRET)
+            .env("PINGBOX_WEBHOOKS__ALLOW_PRIVATE", "127.0.0.0/8")
             .env("PINGBOX_PROVIDER__BASE_URL", &self.provider)
             .env("PINGBOX_PROVIDER__API_KEY", DEFAULT_KEY);
         if !self.is_heard {

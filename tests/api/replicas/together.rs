@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::{sleep, timeout};
 
 use super::fleet::{Fleet, REPLICAS};
 use crate::cluster::{Durability, Shutdown};
 use crate::harness::{PATIENCE, reply};
+use crate::process::serve;
 
 impl Fleet {
     /// Submits a text captcha at a replica; its id.
@@ -147,4 +150,72 @@ async fn while_the_database_is_away_nothing_is_acknowledged_and_then_all_is_well
     };
     timeout(PATIENCE, healed).await.expect("it heals by itself");
     answered_elsewhere(&fleet).await;
+}
+
+impl Fleet {
+    /// Changes the database as another version's command line would.
+    async fn execute(&self, sql: &'static str) {
+        let mut database = PgConnection::connect(&self.url).await.unwrap();
+        sqlx::query(sql).execute(&mut database).await.unwrap();
+    }
+
+    async fn status_with(&self, index: usize, token: &str) -> StatusCode {
+        let request = self.http.get(self.api(index, "/v1/tasks")).bearer_auth(token);
+        request.send().await.unwrap().status()
+    }
+
+    async fn until_status_with(&self, token: &str, status: StatusCode) {
+        let all = async {
+            for index in 0..REPLICAS {
+                while self.status_with(index, token).await != status {
+                    sleep(Duration::from_millis(20)).await;
+                }
+            }
+        };
+        timeout(PATIENCE, all).await.expect("every replica knows");
+    }
+}
+
+#[tokio::test]
+async fn a_token_counts_and_is_revoked_at_every_replica() {
+    // The SHA-256 of "s3cret".
+    const ADD: &str = "INSERT INTO token (name, digest, scopes, created_at) VALUES ('t',
+        decode('1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0', 'hex'), 'read', 1)";
+    let Some(fleet) = Fleet::start(Durability::Off, true).await else { return };
+    fleet.execute(ADD).await;
+    fleet.until_status_with("s3cret", StatusCode::OK).await;
+    // From the first token on nobody comes in without one.
+    fleet.until_status_with("wrong", StatusCode::UNAUTHORIZED).await;
+    let request = fleet.http.get(fleet.api(1, "/v1/events")).header("Accept", "text/event-stream");
+    let mut stream = request.bearer_auth("s3cret").send().await.unwrap();
+    assert!(stream.chunk().await.unwrap().is_some());
+
+    fleet.execute("DELETE FROM token").await;
+    fleet.until_status_with("s3cret", StatusCode::UNAUTHORIZED).await;
+    let ended = async { while let Ok(Some(_)) = stream.chunk().await {} };
+    timeout(PATIENCE, ended).await.expect("its stream ends");
+}
+
+#[tokio::test]
+async fn a_message_is_sent_by_one_replica() {
+    const MESSAGES: usize = 40;
+    let Some(fleet) = Fleet::start(Durability::Off, true).await else { return };
+    let (heard, mut messages) = tokio::sync::mpsc::unbounded_channel();
+    let receive = async move |headers: axum::http::HeaderMap| {
+        heard.send(headers["webhook-id"].to_str().unwrap().to_owned()).unwrap();
+    };
+    let receiver = serve(axum::Router::new().route("/", axum::routing::post(receive))).await;
+    let subscription = json!({"url": format!("{receiver}/"), "types": ["task.created"]});
+    let (status, webhook) = reply(fleet.http.post(fleet.api(0, "/v1/webhooks")).json(&subscription)).await;
+    assert_eq!(status, 201, "{webhook}");
+    for index in 0..MESSAGES {
+        fleet.submit(index % REPLICAS, "told").await;
+    }
+    let mut ids = Vec::new();
+    while ids.len() < MESSAGES {
+        ids.push(timeout(PATIENCE, messages.recv()).await.expect("all are sent").unwrap());
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), MESSAGES, "each by one");
 }
