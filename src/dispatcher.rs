@@ -146,7 +146,7 @@ impl Dispatcher {
 
     /// Starts to send the next tasks, `count` at most; how many.
     async fn start_some(&self, flights: &mut Flights, count: usize) -> usize {
-        let (Claimed { tasks, is_short_of_money }, tokens) = match self.claim(flights, count).await {
+        let (Claimed { tasks, is_short_of_money, backoff }, tokens) = match self.claim(flights, count).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 warn!(%error, "Could not look for tasks to send: {error}");
@@ -156,13 +156,15 @@ impl Dispatcher {
         if let Some(is_short) = is_short_of_money {
             self.sender.account.set_short_of_money(is_short);
         }
-        let started = tasks.len();
+        let others = backoff.map(|backoff| backoff.gate(Script::In, Timestamp::now()));
+        let is_held_elsewhere = others.is_some_and(is_held);
+        let started = if is_held_elsewhere { 0 } else { tasks.len() };
         let mut tokens = tokens.into_iter();
         for task in tasks {
             let token = tokens.next();
-            // A change may have come during the claim, even in the same commit.
-            if matches!(self.gate(), Gate::Until(_) | Gate::Stopped) {
-                self.sender.record(task.id, Sent::Unsent).await;
+            // A change may have come during the claim, even in the same commit, or from another replica.
+            if is_held(self.gate()) || is_held_elsewhere {
+                self.sender.record(&task, Sent::Unsent).await;
                 continue;
             }
             // Read beforehand: what is spaced are the requests.
@@ -179,10 +181,12 @@ impl Dispatcher {
         let has_tokens = self.url_per_task && self.url(None).is_some();
         let tokens = (0..count).filter(|_| has_tokens).map(|_| task_token());
         let tokens: Vec<Secret> = tokens.collect::<Result<_, _>>()?;
+        // Where others may have sent some, the database counts what is being sent.
+        let flights_cost = if self.sender.store.is_shared() { 0 } else { flights.cost };
         let claim = Claim {
             limit: u32::try_from(count).unwrap_or(u32::MAX),
             tokens: tokens.iter().map(Secret::digest).collect(),
-            budget: self.daily_limit.map(|limit| limit.saturating_sub(flights.cost)),
+            budget: self.daily_limit.map(|limit| limit.saturating_sub(flights_cost)),
         };
         Ok((self.sender.ingest.claim(claim).await?, tokens))
     }
@@ -198,6 +202,10 @@ impl Dispatcher {
             None => url,
         })
     }
+}
+
+fn is_held(gate: Gate) -> bool {
+    matches!(gate, Gate::Until(_) | Gate::Stopped)
 }
 
 /// Why no tasks could be taken out of the queue.
@@ -227,14 +235,14 @@ impl Sender {
             }
         };
         log(id, &sent);
-        self.record(id, sent).await;
+        self.record(&task, sent).await;
         Landed { started, cost: task.kind.rate_nanos() }
     }
 
     /// Records the outcome, however long it takes: a captcha ID that was received is paid for.
-    async fn record(&self, id: TaskId, sent: Sent) {
-        while let Err(error) = self.ingest.record_sent(id, sent.clone()).await {
-            warn!(task.id = %id, ?sent, %error, "Could not record what became of sending a task: {error}");
+    async fn record(&self, task: &Task, sent: Sent) {
+        while let Err(error) = self.ingest.record_sent(task.id, task.sent_at, sent.clone()).await {
+            warn!(task.id = %task.id, ?sent, %error, "Could not record what became of sending a task: {error}");
             sleep(RECORD_PAUSE).await;
         }
     }

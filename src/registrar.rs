@@ -17,7 +17,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// Between looks at the list of URLs. Each is a request to `res.php`, which are rationed.
 const INTERVAL: Duration = Duration::from_secs(600);
 /// How long a new secret is stored before tasks are sent with it: every replica reads the secrets once a second, and
-/// each of them may get the answers.
+/// each of them may get the answers. One that could not read them for so long says so to whom it does not know.
 const KNOWN_TO_ALL: Duration = Duration::from_secs(3);
 /// How long a retired URL stays after its last task is done: pingbacks may come late.
 const GRACE: Duration = Duration::from_secs(900);

@@ -46,6 +46,11 @@ impl Signals {
         hard.cancel();
     }
 
+    /// Waits for a signal to end, while there is nothing yet that could be told of it.
+    pub async fn end(&mut self) {
+        self.ended(&watch::Sender::new(())).await;
+    }
+
     async fn ended(&mut self, hang_up: &watch::Sender<()>) {
         loop {
             tokio::select! {

@@ -17,9 +17,19 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- A statement that inserts nothing tells nothing.
+CREATE FUNCTION event_heard() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM added) THEN
+        PERFORM pg_notify('pingbox', 'events');
+    END IF;
+    RETURN NULL;
+END $$;
+
 CREATE TRIGGER event_heard AFTER INSERT ON event
+REFERENCING NEW TABLE AS added
 FOR EACH STATEMENT WHEN (current_setting('pingbox.copying', true) IS DISTINCT FROM 'on')
-EXECUTE FUNCTION tell('events');
+EXECUTE FUNCTION event_heard();
 
 CREATE TRIGGER token_heard AFTER INSERT OR UPDATE OR DELETE ON token
 FOR EACH STATEMENT EXECUTE FUNCTION tell('tokens');

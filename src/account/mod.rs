@@ -78,6 +78,8 @@ struct Shared {
     is_saved: AtomicBool,
     /// Held while the secrets of our URLs change.
     changing_secrets: tokio::sync::Mutex<()>,
+    /// When they were last known to be all there are.
+    secrets_read_at: Mutex<Instant>,
     tally: Tally,
 }
 
@@ -154,6 +156,7 @@ impl Account {
             saving: tokio::sync::Mutex::new(()),
             is_saved: AtomicBool::new(is_saved),
             changing_secrets: tokio::sync::Mutex::new(()),
+            secrets_read_at: Mutex::new(Instant::now()),
             tally: Tally::default(),
         })))
     }

@@ -30,6 +30,7 @@ impl Account {
         };
         match self.0.ingest.change_backoff(before, after.clone()).await {
             Ok(changed) => {
+                // What changed here meanwhile is a change of what was stored.
                 self.state().stored = after;
                 self.adopt(changed);
             }

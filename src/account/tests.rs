@@ -153,3 +153,58 @@ async fn a_request_that_came_back_stops_sending_until_the_next_start_or_an_opera
     bench.account.resume().await;
     assert!(matches!(bench.submit().await, Sent::Accepted { .. }));
 }
+
+/// As another replica finds it out.
+async fn store_ban(store: &Store, id: &AccountId) {
+    let mut ban = Backoff::default();
+    ban.note(Script::In, Signal::of(&ErrorCode::known("ERROR: 1001")), 79, Timestamp::now());
+    let mut writing = store.writing().await;
+    let mut tx = writing.begin().await.unwrap();
+    tx.store_backoff(id, &ban).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_ban_that_another_replica_finds_out_is_not_undone_by_a_shorter_pause() {
+    let bench = Bench::new().await;
+    let account = &bench.account;
+    let code = |hold: Option<&Hold>| hold.map(|hold| hold.cause.as_str().to_owned());
+    // Found out here, and not stored yet.
+    account.state().backoff.note(
+        Script::In,
+        Signal::of(&ErrorCode::known(ErrorCode::NO_SLOT)),
+        79,
+        Timestamp::now(),
+    );
+    account.0.is_saved.store(false, Ordering::Release);
+    store_ban(&bench.store, &account.id()).await;
+    account.refresh().await.unwrap();
+    for backoff in [account.backoff(), bench.store.backoff(&account.id()).await.unwrap()] {
+        for script in Script::ALL {
+            assert_eq!(code(backoff.hold(script)).as_deref(), Some("ERROR: 1001"), "{script:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pause_that_could_not_be_stored_is_stored_by_whoever_keeps_up() {
+    let bench = Bench::new().await;
+    let account = &bench.account;
+    account.state().backoff.note(
+        Script::In,
+        Signal::of(&ErrorCode::known("ERROR_ZERO_BALANCE")),
+        79,
+        Timestamp::now(),
+    );
+    account.0.is_saved.store(false, Ordering::Release);
+    account.refresh().await.unwrap();
+    assert_eq!(bench.store.backoff(&account.id()).await.unwrap(), account.backoff());
+    // Somebody ends it elsewhere.
+    let mut writing = bench.store.writing().await;
+    let mut tx = writing.begin().await.unwrap();
+    tx.store_backoff(&account.id(), &Backoff::default()).await.unwrap();
+    tx.commit().await.unwrap();
+    drop(writing);
+    account.refresh().await.unwrap();
+    assert_eq!(account.backoff(), Backoff::default());
+}

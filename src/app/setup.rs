@@ -121,6 +121,17 @@ pub(super) async fn pingback_secrets(config: &Config, store: &Store) -> anyhow::
     let secrets = match (kept, &config.pingback.secret) {
         (Some(kept), None) => kept,
         (Some(kept), Some(secret)) if secret.matches(kept.current.expose()) => kept,
+        (Some(kept), Some(secret)) if kept.knows(secret) && store.is_shared() => {
+            warn!(
+                "pingback.secret is not the one that is used: it was configured before, or is being changed to"
+            );
+            kept
+        }
+        // Others send with the old one still: it is changed as by a rotation, when the provider knows the new one.
+        (Some(mut kept), Some(secret)) if store.is_shared() && config.pingback.register => {
+            kept.next = Some(secret.clone());
+            kept
+        }
         (Some(mut kept), Some(secret)) => {
             kept.next = None;
             kept.rotate(secret.clone(), Timestamp::now());

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::{SandboxArgs, SettingsArgs};
 use crate::app::App;
@@ -28,8 +29,14 @@ impl ServeArgs {
         let config = Config::load(&self.settings.into_sources()?, self.sandbox)?;
         telemetry::start(&config.log)?;
         let sandbox = if self.sandbox { Some(self.knobs.settings()?) } else { None };
-        let signals = Signals::listen()?;
-        let app = App::start(config, sandbox).await?;
+        let mut signals = Signals::listen()?;
+        let app = tokio::select! {
+            started = App::start(config, sandbox) => started?,
+            () = signals.end() => {
+                info!("Ended before it was ready");
+                return Ok(ExitCode::SUCCESS);
+            }
+        };
         let at_once = CancellationToken::new();
         tokio::spawn(signals.watch(app.shutdown_token(), at_once.clone(), app.hang_up()));
         tokio::select! {

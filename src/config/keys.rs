@@ -109,7 +109,7 @@ pub const KEYS: &[Key] = &[
     key("compat.hold", "4s", Kind::Duration, "How long the drop-in res.php holds a request for an answer open, 0s to 30s"),
     key("data.dir", "data", Kind::Path, "Directory of the database, the own CA and the first token"),
     key("database.url", "sqlite://<data.dir>/pingbox.db", Kind::Database, "sqlite://PATH, where <data.dir> stands for that setting, or postgres://…"),
-    key("database.pool_size", "8", Kind::Number, "Connections to PostgreSQL for callers' reads, 1 to 200; five more are taken besides"),
+    key("database.pool_size", "8", Kind::Number, "Connections to PostgreSQL for callers' reads, 1 to 200; eight more are taken besides"),
     key("database.listen_url", "", Kind::Database, "postgres://… for LISTEN, where database.url leads to a pooler of transactions"),
     key("retention.answers", "24h", Kind::Duration, "Age at which the text of an answer is erased, at least 1m"),
     key("retention.tasks", "30d", Kind::Duration, "Age at which the record of a task is deleted, at least 1m"),

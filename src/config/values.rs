@@ -264,9 +264,30 @@ fn is_postgres(text: &str) -> bool {
 
 /// The URL of a PostgreSQL database. What it asks of the connection is understood when it is made.
 pub(super) fn postgres_url(text: &str) -> Parsed<Secret> {
-    match Url::parse(text) {
-        Ok(url) if is_postgres(text) && url.has_host() => Ok(Secret::new(text)),
-        _ => Err("must be as in `postgres://user:password@host:5432/name`".to_owned()),
+    const KNOWN: [&str; 12] = [
+        "sslmode",
+        "sslrootcert",
+        "sslcert",
+        "sslkey",
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "options",
+        "statement-cache-capacity",
+    ];
+    let url = Url::parse(text).ok().filter(|url| is_postgres(text) && url.has_host());
+    let url = url.ok_or("must be as in `postgres://user:password@host:5432/name`")?;
+    // What is not understood would do nothing, and be logged with its value.
+    match url.query_pairs().find(|(name, _)| !KNOWN.contains(&&**name)) {
+        Some((name, _)) => Err(format!(
+            "has a parameter {:.40} that is not known; these are: {}",
+            quoted(&name),
+            KNOWN.join(", ")
+        )),
+        None => Ok(Secret::new(text)),
     }
 }
 

@@ -197,7 +197,7 @@ impl Deliverer {
             if !work.breaker().lets_pass(&target, Instant::now()) || !self.under_way.take(&delivery) {
                 continue;
             }
-            let claimed = work.store.claim_delivery(&delivery, now.after(CLAIM), now).await;
+            let claimed = work.store.claim_delivery(&delivery, CLAIM).await;
             if !matches!(claimed, Ok(true)) {
                 self.under_way.release(&Ended::of(&delivery));
                 claimed?;

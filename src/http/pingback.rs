@@ -79,6 +79,16 @@ fn refuse(state: &PublicState, peer: SocketAddr, headers: &HeaderMap) -> Respons
     }
 }
 
+/// It shows no secret that we know. While there may be others, which another replica made, the sender had better come
+/// again.
+fn refuse_unknown(state: &PublicState, peer: SocketAddr, headers: &HeaderMap) -> Response {
+    let refused = refuse(state, peer, headers);
+    if refused.status() == StatusCode::NOT_FOUND && state.account.may_miss_a_secret() {
+        return try_again();
+    }
+    refused
+}
+
 async fn ownership_file(
     State(state): State<Arc<PublicState>>,
     Extension(peer): Extension<SocketAddr>,
@@ -103,8 +113,11 @@ async fn receive(
     // What is no text is no secret.
     let has_secret = secret.is_ok_and(|Path(secret)| state.account.urls().accept(&secret));
     let letter = Letter { peer, query, request };
-    if !has_secret || !letter.may_come(&state) {
+    if !letter.may_come(&state) {
         return refuse(&state, peer, letter.request.headers());
+    }
+    if !has_secret {
+        return refuse_unknown(&state, peer, letter.request.headers());
     }
     letter.take(&state, None).await
 }
@@ -122,8 +135,11 @@ async fn receive_for_task(
         state.account.urls().accept(&secret).then(|| Secret::new(token))
     });
     let letter = Letter { peer, query, request };
-    let Some(token) = token.filter(|_| letter.may_come(&state)) else {
+    if !letter.may_come(&state) {
         return refuse(&state, peer, letter.request.headers());
+    }
+    let Some(token) = token else {
+        return refuse_unknown(&state, peer, letter.request.headers());
     };
     match state.store.task_of_token(&token.digest()).await {
         Ok(Some(task)) => letter.take(&state, Some(task)).await,

@@ -1,7 +1,7 @@
 //! A batch of writes: what it touches is loaded, changed by the model's pure functions, and stored
 //! by one bulk statement per kind of write.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -47,7 +47,7 @@ pub(super) enum Job {
     Submit(Asked<Submit, Submitted>),
     Pingback(Asked<Received, Receipt>),
     Claim(Asked<Claim, Claimed>),
-    Sent(Asked<(TaskId, Sent), ()>),
+    Sent(Asked<(TaskId, Option<Timestamp>, Sent), ()>),
     Fetched(Asked<Vec<(TaskId, Fetched)>, ()>),
     Cancel(Asked<(TaskId, Option<TokenId>), Cancelled>),
     Sweep(Asked<bool, usize>),
@@ -82,6 +82,19 @@ impl Batch {
 
     pub(super) fn len(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// Notes what is being sent since it was committed, and what not any more.
+    pub(super) fn note_sending(&self, sending: &mut HashSet<TaskId>) {
+        for job in &self.jobs {
+            match job {
+                Job::Claim(Asked { answer: Some(claimed), .. }) => {
+                    sending.extend(claimed.tasks.iter().map(|task| task.id));
+                }
+                Job::Sent(asked) => drop(sending.remove(&asked.question.0)),
+                _ => {}
+            }
+        }
     }
 
     /// Whether it may have changed whether there are webhooks.
@@ -137,12 +150,13 @@ impl Batch {
         &mut self,
         store: &Store,
         account: &AccountId,
+        sending: &HashSet<TaskId>,
     ) -> Result<Committed, StoreError> {
         let mut writing = store.writing().await;
         if writing.is_sole() && self.jobs.iter().all(|job| matches!(job, Job::Pingback(_))) {
             self.commit_pingbacks(&mut writing).await
         } else {
-            self.commit_any(&mut writing, account).await
+            self.commit_any(&mut writing, account, sending).await
         }
     }
 
@@ -164,6 +178,7 @@ impl Batch {
         &mut self,
         writing: &mut Writing,
         account: &AccountId,
+        sending: &HashSet<TaskId>,
     ) -> Result<Committed, StoreError> {
         let now = Timestamp::now();
         let mut tx = writing.begin().await?;
@@ -183,7 +198,7 @@ impl Batch {
         let sent = self.sent(&touched);
         let Stored { mut ended, unmatched } = touched.store(&mut tx).await?;
         // What follows finds tasks by their state, so everything above is stored before it.
-        let released = self.look_after(&mut tx, account, now, &mut ended).await?;
+        let released = self.look_after(&mut tx, (account, sending), now, &mut ended).await?;
         tx.commit().await?;
         Ok(Committed { ended, sent, unmatched, queue_grew: queue_grew || released })
     }
@@ -274,8 +289,8 @@ impl Batch {
     fn record_sent(&mut self, touched: &mut Touched, now: Timestamp) {
         for job in &mut self.jobs {
             if let Job::Sent(asked) = job {
-                let (id, sent) = &asked.question;
-                touched.record_sent(*id, sent.clone(), now);
+                let (id, since, sent) = &asked.question;
+                touched.record_sent(*id, *since, sent.clone(), now);
                 asked.answer = Some(());
             }
         }
@@ -335,7 +350,7 @@ impl Batch {
     async fn look_after(
         &mut self,
         tx: &mut WriteTx<'_>,
-        account: &AccountId,
+        (account, sending): (&AccountId, &HashSet<TaskId>),
         now: Timestamp,
         ended: &mut Vec<Task>,
     ) -> Result<bool, StoreError> {
@@ -343,12 +358,12 @@ impl Batch {
         for job in &mut self.jobs {
             match job {
                 Job::Sweep(asked) => {
-                    let swept = sweep(tx, asked.question, now).await?;
+                    let swept = sweep(tx, asked.question, sending, now).await?;
                     asked.answer = Some(swept.len());
                     released |= swept.iter().any(|task| task.status == Status::Queued);
                     ended.extend(swept.into_iter().filter(Task::is_final));
                 }
-                Job::Claim(asked) => asked.answer = Some(claim(tx, &asked.question, now).await?),
+                Job::Claim(asked) => asked.answer = Some(claim(tx, account, &asked.question, now).await?),
                 Job::Retire(asked) => asked.answer = Some(tx.retire(&asked.question).await?),
                 Job::Probe(asked) => {
                     tx.remember("probed_at", &now.to_string()).await?;
@@ -363,13 +378,22 @@ impl Batch {
 }
 
 /// Expires what is overdue, and ends the wait of unconfirmed tasks; the tasks that changed.
-async fn sweep(tx: &mut WriteTx<'_>, resubmit: bool, now: Timestamp) -> Result<Vec<Task>, StoreError> {
+async fn sweep(
+    tx: &mut WriteTx<'_>,
+    resubmit: bool,
+    sending: &HashSet<TaskId>,
+    now: Timestamp,
+) -> Result<Vec<Task>, StoreError> {
     let mut tasks = tx.overdue_tasks(SWEEP_LIMIT, now).await?;
-    tasks.retain_mut(|task| task.expire(now) || task.leave_unconfirmed(resubmit, now));
-    for mut task in tx.tasks_in_sending(SWEEP_LIMIT, now.before(LONGEST_SENDING)).await? {
-        task.lose_sender(now);
-        tasks.push(task);
+    let mut lost = Vec::new();
+    if tx.is_shared() {
+        // Those of this process are known to be on their way, whatever the clock says.
+        lost = tx.tasks_in_sending(SWEEP_LIMIT, now.before(LONGEST_SENDING)).await?;
+        lost.retain(|task| !sending.contains(&task.id));
+        lost.iter_mut().for_each(|task| task.lose_sender(now));
     }
+    tasks.retain_mut(|task| task.expire(now) || task.leave_unconfirmed(resubmit, now));
+    tasks.append(&mut lost);
     if !tasks.is_empty() {
         tx.update_tasks(tasks.iter()).await?;
     }
@@ -393,7 +417,13 @@ async fn earn(tx: &mut WriteTx<'_>, account: &AccountId, captchas: usize) -> Res
 }
 
 /// Marks the next tasks as being sent, and hands them out: as many as the money is enough for.
-async fn claim(tx: &mut WriteTx<'_>, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+async fn claim(
+    tx: &mut WriteTx<'_>,
+    account: &AccountId,
+    claim: &Claim,
+    now: Timestamp,
+) -> Result<Claimed, StoreError> {
+    let backoff = if tx.is_shared() { Some(tx.backoff(account).await?) } else { None };
     let mut tasks = tx.sendable_tasks(claim.limit, now).await?;
     let mut is_short_of_money = (!tasks.is_empty()).then_some(false);
     if let (Some(budget), false) = (claim.budget, tasks.is_empty()) {
@@ -417,5 +447,5 @@ async fn claim(tx: &mut WriteTx<'_>, claim: &Claim, now: Timestamp) -> Result<Cl
             tx.insert_task_tokens(&tokens).await?;
         }
     }
-    Ok(Claimed { tasks, is_short_of_money })
+    Ok(Claimed { tasks, is_short_of_money, backoff })
 }

@@ -11,6 +11,7 @@ mod touched;
 mod webhooks;
 mod words;
 
+use std::collections::HashSet;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(crate) use self::words::{
 };
 use crate::model::{
     Backoff, CallerUrl, Delivery, Outcome, Report, Sent, SigningKeys, SigningSecret, SolveTimes, Status,
-    Task, TaskId, TokenId, Verdict, Via,
+    Task, TaskId, Timestamp, TokenId, Verdict, Via,
 };
 use crate::store::{AccountId, Retired, RetirementPlan, Store, StoreError};
 use crate::waiters::{AnswerWaiters, TaskWaiters};
@@ -77,9 +78,15 @@ impl Ingest {
         self.ask(Job::Fetched, fetched).await
     }
 
-    /// Records what became of sending a task.
-    pub(crate) async fn record_sent(&self, id: TaskId, sent: Sent) -> Result<(), WriteError> {
-        self.ask(Job::Sent, (id, sent)).await
+    /// Records what became of the attempt to send a task that began at `since`; `None`: of the last one. What an
+    /// earlier attempt came to counts only if it got a captcha ID.
+    pub(crate) async fn record_sent(
+        &self,
+        id: TaskId,
+        since: Option<Timestamp>,
+        sent: Sent,
+    ) -> Result<(), WriteError> {
+        self.ask(Job::Sent, (id, since, sent)).await
     }
 
     /// Withdraws a task that was not sent yet; with an owner, only a task of theirs.
@@ -265,13 +272,18 @@ pub(crate) struct Writer {
     sink: Sink,
     /// Whether events are told to anybody, so that it need not be read after every commit.
     has_webhooks: bool,
+    /// Tasks that this process took out of the queue, and has not said what became of.
+    sending: HashSet<TaskId>,
 }
 
 /// A writer for the store, and the handle to its queue.
 pub(crate) fn writer(store: Store, account: AccountId, heralds: Heralds) -> (Ingest, Writer) {
     let (queue, jobs) = mpsc::channel(QUEUE);
     let sink = Sink::new(Bound::STANDARD, Arc::clone(&heralds.sink));
-    (Ingest { queue }, Writer { jobs, store, account, heralds, sink, has_webhooks: true })
+    (
+        Ingest { queue },
+        Writer { jobs, store, account, heralds, sink, has_webhooks: true, sending: HashSet::new() },
+    )
 }
 
 impl Writer {
@@ -281,7 +293,8 @@ impl Writer {
         self.look_for_webhooks().await;
         while self.jobs.recv_many(&mut jobs, MAX_BATCH).await > 0 {
             self.write(Batch::new(mem::take(&mut jobs))).await;
-            self.sink.trim(&self.store).await;
+            // It hangs only on a server that is gone; the next one tries again.
+            drop(timeout(WRITE_DEADLINE, self.sink.trim(&self.store)).await);
         }
     }
 
@@ -290,6 +303,7 @@ impl Writer {
         match self.commit(&mut batch).await {
             Ok(committed) => {
                 self.note_solve_times(&committed.ended);
+                batch.note_sending(&mut self.sending);
                 let is_called_back =
                     |task: &Task| task.has_webhook || (task.has_callback && task.status != Status::Cancelled);
                 if batch.is_about_subscriptions() {
@@ -338,7 +352,7 @@ impl Writer {
 
     /// What takes too long is given up, with the connection that it hangs on.
     async fn try_to_commit(&self, batch: &mut Batch) -> Result<Committed, StoreError> {
-        let done = timeout(WRITE_DEADLINE, batch.commit(&self.store, &self.account)).await;
+        let done = timeout(WRITE_DEADLINE, batch.commit(&self.store, &self.account, &self.sending)).await;
         done.unwrap_or_else(|_| Err(StoreError::too_slow()))
     }
 
@@ -373,9 +387,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        CaptchaType, EventKind, FieldValue, Fields, NewWebhook, REMEMBERED, Submission, Timestamp,
-    };
+    use crate::model::{CaptchaType, EventKind, FieldValue, Fields, NewWebhook, REMEMBERED, Submission};
 
     async fn idle_writer(folder: &tempfile::TempDir) -> (Ingest, Writer) {
         let store = Store::for_test(folder).await;
@@ -575,7 +587,7 @@ mod tests {
             replicas[1].claim(Claim { limit: 1, tokens: Vec::new(), budget: None }).await.unwrap();
             let captcha_id: crate::model::CaptchaId = round.to_string().parse().unwrap();
             let sent = Sent::Accepted { captcha_id: captcha_id.clone(), at: Timestamp::now(), ask_at: None };
-            replicas[1].record_sent(task.id, sent).await.unwrap();
+            replicas[1].record_sent(task.id, None, sent).await.unwrap();
             let received = |code: &str| {
                 let pingback = crate::model::Pingback {
                     captcha_id: captcha_id.clone(),

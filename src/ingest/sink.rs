@@ -177,7 +177,7 @@ mod tests {
         async fn accepted(&self, task: TaskId, captcha_id: &str) {
             let captcha_id = captcha_id.parse().unwrap();
             let sent = Sent::Accepted { captcha_id, at: Timestamp::now(), ask_at: None };
-            self.ingest.record_sent(task, sent).await.unwrap();
+            self.ingest.record_sent(task, None, sent).await.unwrap();
         }
 
         /// What a caller is told: the code, and the task that it is of.

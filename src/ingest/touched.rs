@@ -69,12 +69,17 @@ impl Touched {
         }
     }
 
-    pub(super) fn record_sent(&mut self, id: TaskId, sent: Sent, now: Timestamp) {
+    pub(super) fn record_sent(&mut self, id: TaskId, since: Option<Timestamp>, sent: Sent, now: Timestamp) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
         let captcha_id = match &sent {
-            Sent::Accepted { captcha_id, .. } => Some(captcha_id.clone()),
+            // Said twice, it is taken once: a captcha ID brings credit.
+            Sent::Accepted { captcha_id, .. } => {
+                Some(captcha_id.clone()).filter(|id| task.captcha_id.as_ref() != Some(id))
+            }
+            // It was given up on meanwhile, and sent again by somebody else.
+            _ if since.is_some() && since != task.sent_at => return,
             _ => None,
         };
         task.record_sent(sent, now);

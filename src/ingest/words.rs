@@ -81,6 +81,8 @@ pub(crate) struct Claim {
 #[derive(Debug)]
 pub(crate) struct Claimed {
     pub(crate) tasks: Vec<Task>,
+    /// The pauses as others know them; `None` where there are no others.
+    pub(crate) backoff: Option<Backoff>,
     /// Whether there are more, but the day's money is not enough for them; `None` when there are none.
     pub(crate) is_short_of_money: Option<bool>,
 }

@@ -170,6 +170,9 @@ impl Check {
                 continue;
             }
             match self.fields.take(&name) {
+                Some(FieldValue::File(_)) if name.contains('\0') => {
+                    self.wrong("", "the name of a file holds a NUL character");
+                }
                 Some(FieldValue::File(content)) if content.len() <= image::MAX_BYTES => {
                     captcha.files.push(CaptchaFile { field: name, content });
                 }

@@ -92,6 +92,14 @@ impl Secrets {
         self.retired.push(Retired { secret, since: now });
     }
 
+    /// Whether it is to replace the current one, or was replaced.
+    pub(crate) fn knows(&self, secret: &Secret) -> bool {
+        self.next
+            .iter()
+            .chain(self.retired.iter().map(|old| &old.secret))
+            .any(|known| known.matches(secret.expose()))
+    }
+
     /// As it is remembered.
     pub(crate) fn to_json(&self) -> String {
         let retired = self.retired.iter();

@@ -47,13 +47,17 @@ impl Echo {
     /// Wakes who waits for what has happened since the last look; whether there may be more.
     async fn look(&mut self) -> Result<bool, StoreError> {
         let happened = self.store.happened(self.place, PAGE).await?;
-        let Some(last) = happened.last() else { return Ok(false) };
+        let Some(last) = happened.last() else {
+            // A database that was restored may have gone back.
+            self.place = self.place.min(self.store.feed_ends().await?.latest);
+            return Ok(false);
+        };
         let place = last.number;
         let mut awaited: Vec<TaskId> = Vec::new();
         for Happened { kind, task, .. } in &happened {
             let Some(task) = *task else { continue };
             let is_awaited =
-                (kind.is_end() && self.heralds.waiters.has(&task)) || self.heralds.sent.has(&task);
+                (is_end(*kind) && self.heralds.waiters.has(&task)) || self.heralds.sent.has(&task);
             if is_awaited && awaited.last() != Some(&task) {
                 awaited.push(task);
             }
@@ -68,18 +72,22 @@ impl Echo {
         }
         // A hint: what each of those who wait may see, the store tells them.
         for Happened { kind, captcha_id, .. } in &happened {
-            if let Some(captcha_id) =
-                captcha_id.as_ref().filter(|_| kind.is_end() || *kind == EventKind::Unmatched)
-            {
+            let is_answer = is_end(*kind) || *kind == Some(EventKind::Unmatched);
+            if let Some(captcha_id) = captcha_id.as_ref().filter(|_| is_answer) {
                 self.heralds.answers.wake(captcha_id, &());
             }
         }
         self.heralds.committed.notify_one();
-        if happened.iter().any(|event| event.kind == EventKind::Created) {
+        self.heralds.called_back.notify_one();
+        if happened.iter().any(|event| event.kind == Some(EventKind::Created)) {
             self.heralds.queued.notify_one();
         }
         // Only now: what failed above is read again.
         self.place = place;
         Ok(happened.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX))
     }
+}
+
+fn is_end(kind: Option<EventKind>) -> bool {
+    kind.is_some_and(EventKind::is_end)
 }

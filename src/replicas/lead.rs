@@ -87,7 +87,7 @@ impl Lead {
         work: impl Fn(CancellationToken) -> F,
     ) {
         while let Some(term) = shutdown.run_until_cancelled(self.next_term()).await {
-            self.working.send_modify(|count| *count += 1);
+            let working = AtWork::begin(&self.working);
             let over = CancellationToken::new();
             let ended = async {
                 tokio::select! {
@@ -97,7 +97,7 @@ impl Lead {
                 over.cancel();
             };
             tokio::join!(ended, work(over.clone()));
-            self.working.send_modify(|count| *count -= 1);
+            drop(working);
         }
     }
 
@@ -109,6 +109,22 @@ impl Lead {
             // Nobody runs for it any more: the process ends.
             None => std::future::pending().await,
         }
+    }
+}
+
+/// A part that works in a term, however that ends.
+struct AtWork(Arc<watch::Sender<usize>>);
+
+impl AtWork {
+    fn begin(working: &Arc<watch::Sender<usize>>) -> Self {
+        working.send_modify(|count| *count += 1);
+        Self(Arc::clone(working))
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

@@ -62,8 +62,13 @@ const HOLDS: &str = "SELECT script, cause, since, until, repeats FROM hold WHERE
 const CREDIT: &str = "SELECT calls, refusals FROM credit WHERE account = $1";
 const SPENT: &str =
     "SELECT type, tasks, nanos, estimated FROM spend WHERE day = $1 ORDER BY nanos DESC, type";
-const UNDER_WAY: &str =
-    concat!("SELECT type, COUNT(*) AS tasks FROM task WHERE ", under_way!(), " GROUP BY type");
+/// On a server also what is being sent: by whom, only they know.
+const UNDER_WAY: Sql = sql!(
+    "SELECT type, COUNT(*) AS tasks FROM (SELECT type FROM task WHERE ",
+    under_way!(),
+    { "" | " UNION ALL SELECT type FROM task WHERE status = 'submitting'" },
+    ") AS each_one GROUP BY type"
+);
 
 fn credit(row: Option<&Row>) -> Result<Credit, sqlx::Error> {
     let Some(row) = row else { return Ok(Credit::default()) };

@@ -1,13 +1,22 @@
 //! The two databases behind one door. A statement that both understand is written once; where they differ, both
 //! forms stand side by side, and what is bound to them is the same.
 
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query as Prepared;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{
-    ColumnIndex, Decode, Encode, PgConnection, PgPool, Postgres, Row as _, Sqlite, SqliteConnection,
-    SqlitePool, Type,
+    Arguments as _, ColumnIndex, Decode, Encode, PgConnection, PgPool, Postgres, Row as _, Sqlite,
+    SqliteConnection, SqlitePool, Type,
 };
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
+use super::is_lost;
+
+/// How long a statement that reads may take on a server. A connection whose other end is gone says nothing, ever.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A statement, as each database has it.
 #[derive(Clone, Copy, Debug)]
@@ -77,17 +86,21 @@ enum On<'c> {
     Pool(&'c Pool),
     Sqlite(&'c mut SqliteConnection),
     Postgres(&'c mut PgConnection),
+    Snapshot(&'c mut Borrowed),
 }
 
 /// A statement, with what is bound to it, where it will run.
 pub(super) struct Query<'c> {
-    prepared: Either<Prepared<'static, Sqlite, SqliteArguments>, Prepared<'static, Postgres, PgArguments>>,
+    sql: Sql,
+    bound: Bound,
+    /// What could not be bound.
+    fault: Option<sqlx::Error>,
     on: On<'c>,
 }
 
-enum Either<S, P> {
-    Sqlite(S),
-    Postgres(P),
+enum Bound {
+    Sqlite(SqliteArguments),
+    Postgres(PgArguments),
 }
 
 /// A row that was found.
@@ -99,24 +112,76 @@ pub(super) enum Row {
 /// Rows read within one look at the database: what others change meanwhile is in all of them or in none.
 pub(super) enum Snapshot {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(Borrowed),
+}
+
+/// A connection to a server, out of its pool. It goes back only if it is known to be well: one on which something was
+/// broken off, or took too long, is closed.
+pub(super) struct Borrowed {
+    connection: PoolConnection<Postgres>,
+    is_well: bool,
+}
+
+impl Borrowed {
+    async fn from(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        Ok(Self { connection: pool.acquire().await?, is_well: true })
+    }
+
+    /// The connection, for one statement. Should that be dropped in the middle, it is closed.
+    fn at_work(&mut self) -> &mut PgConnection {
+        self.is_well = false;
+        &mut self.connection
+    }
+
+    /// What came of the statement, within its deadline or not.
+    fn judge<T>(&mut self, done: Result<Result<T, sqlx::Error>, Elapsed>) -> Result<T, sqlx::Error> {
+        let done = done.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        self.is_well = match &done {
+            Ok(_) => true,
+            Err(error) => matches!(error, sqlx::Error::Database(_)) && !is_lost(error),
+        };
+        done
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if !self.is_well {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 impl Pool {
     pub(super) fn query(&self, sql: impl Into<Sql>) -> Query<'_> {
-        let sql = sql.into();
-        let prepared = match self {
-            Self::Sqlite(_) => Either::Sqlite(sqlx::query(sql.sqlite)),
-            Self::Postgres(_) => Either::Postgres(sqlx::query(sql.postgres)),
+        let bound = match self {
+            Self::Sqlite(_) => Bound::Sqlite(SqliteArguments::default()),
+            Self::Postgres(_) => Bound::Postgres(PgArguments::default()),
         };
-        Query { prepared, on: On::Pool(self) }
+        Query { sql: sql.into(), bound, fault: None, on: On::Pool(self) }
     }
 
     pub(super) async fn snapshot(&self) -> Result<Snapshot, sqlx::Error> {
         const REPEATABLE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         Ok(match self {
             Self::Sqlite(pool) => Snapshot::Sqlite(pool.begin().await?),
-            Self::Postgres(pool) => Snapshot::Postgres(pool.begin_with(REPEATABLE).await?),
+            Self::Postgres(pool) => {
+                let mut left = pool.options().get_max_connections();
+                loop {
+                    let mut borrowed = Borrowed::from(pool).await?;
+                    let begun = timeout(READ_DEADLINE, sqlx::raw_sql(REPEATABLE).execute(borrowed.at_work()));
+                    let begun = begun.await;
+                    match borrowed.judge(begun) {
+                        Err(error) if is_lost(&error) && left > 0 => left -= 1,
+                        Err(error) => return Err(error),
+                        Ok(_) => {
+                            // Until it is closed: a transaction does not go back with it.
+                            borrowed.is_well = false;
+                            break Snapshot::Postgres(borrowed);
+                        }
+                    }
+                }
+            }
         })
     }
 
@@ -132,63 +197,94 @@ impl Snapshot {
     pub(super) fn query(&mut self, sql: impl Into<Sql>) -> Query<'_> {
         match self {
             Self::Sqlite(tx) => Connection::Sqlite(tx).query(sql),
-            Self::Postgres(tx) => Connection::Postgres(tx).query(sql),
+            Self::Postgres(borrowed) => {
+                let bound = Bound::Postgres(PgArguments::default());
+                Query { sql: sql.into(), bound, fault: None, on: On::Snapshot(borrowed) }
+            }
         }
     }
 
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(tx) => tx.rollback().await,
-            Self::Postgres(tx) => tx.rollback().await,
+            Self::Postgres(mut borrowed) => {
+                let done = timeout(READ_DEADLINE, sqlx::raw_sql("COMMIT").execute(borrowed.at_work())).await;
+                borrowed.judge(done).map(drop)
+            }
         }
     }
 }
 
 impl<'c> Connection<'c> {
     pub(super) fn query(self, sql: impl Into<Sql>) -> Query<'c> {
-        let sql = sql.into();
-        match self {
-            Self::Sqlite(connection) => {
-                Query { prepared: Either::Sqlite(sqlx::query(sql.sqlite)), on: On::Sqlite(connection) }
-            }
-            Self::Postgres(connection) => {
-                Query { prepared: Either::Postgres(sqlx::query(sql.postgres)), on: On::Postgres(connection) }
-            }
-        }
+        let (bound, on) = match self {
+            Self::Sqlite(connection) => (Bound::Sqlite(SqliteArguments::default()), On::Sqlite(connection)),
+            Self::Postgres(connection) => (Bound::Postgres(PgArguments::default()), On::Postgres(connection)),
+        };
+        Query { sql: sql.into(), bound, fault: None, on }
     }
 }
 
 /// Runs a query on what it is for.
 macro_rules! run {
-    ($query:expr, $method:ident, $then:expr, $wrap_sqlite:expr, $wrap_postgres:expr) => {
-        match ($query.prepared, $query.on) {
-            (Either::Sqlite(query), On::Pool(Pool::Sqlite(pool))) => {
+    ($query:expr, $method:ident, $then:expr, $wrap_sqlite:expr, $wrap_postgres:expr) => {{
+        let Query { sql, bound, fault, on } = $query;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        match (bound, on) {
+            (Bound::Sqlite(bound), On::Pool(Pool::Sqlite(pool))) => {
+                let query = sqlx::query_with(sql.sqlite, bound);
                 query.$method(pool).await.map(|found| $then(found, $wrap_sqlite))
             }
-            (Either::Sqlite(query), On::Sqlite(connection)) => {
+            (Bound::Sqlite(bound), On::Sqlite(connection)) => {
+                let query = sqlx::query_with(sql.sqlite, bound);
                 query.$method(connection).await.map(|found| $then(found, $wrap_sqlite))
             }
-            (Either::Postgres(query), On::Pool(Pool::Postgres(pool))) => {
-                query.$method(pool).await.map(|found| $then(found, $wrap_postgres))
+            (Bound::Postgres(bound), On::Pool(Pool::Postgres(pool))) => {
+                // A connection that was lost while it rested is found out by the statement, which is run again.
+                let mut left = pool.options().get_max_connections();
+                loop {
+                    let mut borrowed = Borrowed::from(pool).await?;
+                    let query = sqlx::query_with(sql.postgres, bound.clone());
+                    let done = timeout(READ_DEADLINE, query.$method(borrowed.at_work())).await;
+                    match borrowed.judge(done) {
+                        Err(error) if is_lost(&error) && left > 0 => left -= 1,
+                        done => break done.map(|found| $then(found, $wrap_postgres)),
+                    }
+                }
             }
-            (Either::Postgres(query), On::Postgres(connection)) => {
+            (Bound::Postgres(bound), On::Postgres(connection)) => {
+                // Whoever has the transaction has a deadline for all of it.
+                let query = sqlx::query_with(sql.postgres, bound);
                 query.$method(connection).await.map(|found| $then(found, $wrap_postgres))
             }
-            _ => unreachable!("a query is prepared for what it runs on"),
+            (Bound::Postgres(bound), On::Snapshot(borrowed)) => {
+                let query = sqlx::query_with(sql.postgres, bound);
+                let done = timeout(READ_DEADLINE, query.$method(borrowed.at_work())).await;
+                let done = borrowed.judge(done);
+                // The transaction goes on.
+                borrowed.is_well = false;
+                done.map(|found| $then(found, $wrap_postgres))
+            }
+            _ => unreachable!("a query is bound for what it runs on"),
         }
-    };
+    }};
 }
 
 impl Query<'_> {
-    pub(super) fn bind<'t, T>(self, value: T) -> Self
+    pub(super) fn bind<'t, T>(mut self, value: T) -> Self
     where
         T: Encode<'t, Sqlite> + Type<Sqlite> + Encode<'t, Postgres> + Type<Postgres>,
     {
-        let prepared = match self.prepared {
-            Either::Sqlite(query) => Either::Sqlite(query.bind(value)),
-            Either::Postgres(query) => Either::Postgres(query.bind(value)),
+        let bound = match &mut self.bound {
+            Bound::Sqlite(bound) => bound.add(value),
+            Bound::Postgres(bound) => bound.add(value),
         };
-        Self { prepared, on: self.on }
+        if let Err(error) = bound {
+            self.fault = Some(sqlx::Error::Encode(error));
+        }
+        self
     }
 
     pub(super) async fn fetch_all(self) -> Result<Vec<Row>, sqlx::Error> {

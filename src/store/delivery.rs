@@ -1,5 +1,7 @@
 //! Messages to receivers of callers, until they are delivered or given up on.
 
+use std::time::Duration;
+
 use super::db::{Row, Sql, sql};
 use super::rows::{number, number_if_any, parsed, time, time_if_any};
 use super::write::json;
@@ -90,7 +92,7 @@ macro_rules! due_sql {
                 FROM target CROSS JOIN LATERAL (
                     SELECT * FROM delivery
                     WHERE status = 'waiting' AND receiver = host AND owner = caller AND due_at <= $1
-                        AND (claimed_until IS NULL OR claimed_until <= $1)
+                        AND (claimed_until IS NULL OR claimed_until <= clock_micros())
                     ORDER BY due_at LIMIT $2) AS own"},
             " WHERE caller IS DISTINCT FROM $4 AND caller || ' ' || host", not_among_texts 5, "),
             due AS (SELECT ",
@@ -113,7 +115,7 @@ macro_rules! any_due_sql {
         sql!(
             $($explain,)? "SELECT EXISTS (SELECT 1 FROM delivery
                 WHERE status = 'waiting' AND due_at <= $1",
-            {"" | " AND (claimed_until IS NULL OR claimed_until <= $1)"},
+            {"" | " AND (claimed_until IS NULL OR claimed_until <= clock_micros())"},
             " AND id",
             not_among_numbers 2,
             ")"
@@ -182,7 +184,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         const SQL: Sql = any_due_sql!();
-        let row = self.reader.query(SQL).bind(now.as_micros()).bind(json(besides)).fetch_one().await?;
+        let row = self.own_reader.query(SQL).bind(now.as_micros()).bind(json(besides)).fetch_one().await?;
         Ok(row.try_get(0)?)
     }
 
@@ -190,7 +192,7 @@ impl Store {
     pub(crate) async fn due_deliveries(&self, look: Look, now: Timestamp) -> Result<Vec<Due>, StoreError> {
         const SQL: Sql = due_sql!();
         let rows = self
-            .reader
+            .own_reader
             .query(SQL)
             .bind(now.as_micros())
             .bind(i64::from(look.per_receiver))
@@ -215,7 +217,7 @@ impl Store {
             WHERE status = 'waiting' AND receiver = $1 AND owner = $2 AND due_at <= $3 AND started_at < $4
             ORDER BY due_at LIMIT $5";
         let rows = self
-            .reader
+            .own_reader
             .query(SQL)
             .bind(&target.receiver)
             .bind(target.owner.number())
@@ -229,18 +231,17 @@ impl Store {
 }
 
 impl Store {
-    /// Has other replicas leave a delivery alone until `until`; `false` if one of them tries it at the moment, or has
+    /// Has other replicas leave a delivery alone for so long, by the clock of the database; `false` if one of them tries it at the moment, or has
     /// done so since it was read. Where there are none, nothing is stored.
     pub(crate) async fn claim_delivery(
         &self,
         delivery: &Delivery,
-        until: Timestamp,
-        now: Timestamp,
+        length: Duration,
     ) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE delivery SET claimed_until = $4 WHERE id = (
+        const SQL: &str = "UPDATE delivery SET claimed_until = clock_micros() + $3 WHERE id = (
                 SELECT id FROM delivery
-                WHERE id = $1 AND status = 'waiting' AND started_at = $2 AND attempts = $5
-                    AND (claimed_until IS NULL OR claimed_until <= $3)
+                WHERE id = $1 AND status = 'waiting' AND started_at = $2 AND attempts = $4
+                    AND (claimed_until IS NULL OR claimed_until <= clock_micros())
                 FOR UPDATE SKIP LOCKED)";
         if !self.is_shared() {
             return Ok(true);
@@ -250,16 +251,21 @@ impl Store {
             .query(SQL)
             .bind(delivery.id)
             .bind(delivery.started_at.as_micros())
-            .bind(now.as_micros())
-            .bind(until.as_micros())
+            .bind(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
             .bind(i64::from(delivery.attempts));
         Ok(query.execute().await? > 0)
     }
 
     /// Lets other replicas try these deliveries.
     pub(crate) async fn release_deliveries(&self, ids: impl Iterator<Item = i64>) -> Result<(), StoreError> {
-        const SQL: Sql =
-            sql!("UPDATE delivery SET claimed_until = NULL WHERE status = 'waiting' AND id", among_numbers 1);
+        // Whoever has one locked knows better.
+        const SQL: Sql = sql!(
+            "UPDATE delivery SET claimed_until = NULL WHERE id IN (
+                SELECT id FROM delivery WHERE status = 'waiting' AND id",
+            among_numbers 1,
+            {"" | " FOR UPDATE SKIP LOCKED"},
+            ")"
+        );
         if self.is_shared() {
             self.own_reader.query(SQL).bind(json(ids)).execute().await?;
         }
@@ -268,13 +274,13 @@ impl Store {
 }
 
 impl WriteTx<'_> {
-    /// Stores what became of a delivery, unless it was begun anew in the meantime. Ended, it keeps its URL only for as long as its task keeps its answer.
+    /// Stores what became of a delivery, unless it was begun anew in the meantime, or somebody else has ended it. Ended, it keeps its URL only for as long as its task keeps its answer.
     pub(crate) async fn store_delivery(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE delivery SET status = $2, attempts = $3, last_status = $4, last_error = $5,
                 planned_at = $6, due_at = $7, ended_at = $8, claimed_until = NULL,
                 url = CASE WHEN $8 IS NOT NULL AND (SELECT erased FROM task WHERE id = task_id) = 1
                            THEN NULL ELSE url END
-            WHERE id = $1 AND started_at = $9";
+            WHERE id = $1 AND started_at = $9 AND status = 'waiting' AND attempts <= $3";
         self.query(SQL)
             .bind(delivery.id)
             .bind(delivery.status.as_str())

@@ -56,7 +56,8 @@ pub(crate) struct EventPage {
 #[derive(Clone, Debug)]
 pub(crate) struct Happened {
     pub(crate) number: i64,
-    pub(crate) kind: EventKind,
+    /// `None`: a newer version knows what it is.
+    pub(crate) kind: Option<EventKind>,
     pub(crate) task: Option<TaskId>,
     pub(crate) captcha_id: Option<CaptchaId>,
 }
@@ -187,7 +188,7 @@ impl Store {
         let happened = found.iter().map(|row| {
             Ok::<_, sqlx::Error>(Happened {
                 number: row.try_get("id")?,
-                kind: rows::parsed(row, "type")?,
+                kind: row.try_get::<&str, _>("type")?.parse().ok(),
                 task: row.try_get::<Option<i64>, _>("task_id")?.and_then(TaskId::new),
                 captcha_id: row.try_get::<Option<&str>, _>("captcha_id")?.and_then(|id| id.parse().ok()),
             })

@@ -13,7 +13,10 @@ impl Store {
         holder: &str,
         length: Duration,
     ) -> Result<bool, StoreError> {
-        const SQL: &str = "INSERT INTO lease (name, holder, until) VALUES ($1, $2, clock_micros() + $3)
+        // Who has to wait writes nothing.
+        const SQL: &str = "INSERT INTO lease (name, holder, until)
+            SELECT $1, $2, clock_micros() + $3 WHERE NOT EXISTS (
+                SELECT FROM lease WHERE name = $1 AND holder <> $2 AND until >= clock_micros())
             ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
             WHERE lease.holder = excluded.holder OR lease.until < clock_micros()
             RETURNING holder";

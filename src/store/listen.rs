@@ -11,8 +11,10 @@ use super::{Store, StoreError};
 
 /// Where migrations tell of changes.
 const CHANNEL: &str = "pingbox";
-/// How long it may take to begin to listen.
+/// How long it may take to begin to listen, and to reply to whether the connection is still there.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// After so long in silence that is asked.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// What there is to read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +52,7 @@ impl Store {
     /// Begins to listen; `None` where nobody else writes.
     pub(crate) async fn listen(&self) -> Result<Option<Listener>, StoreError> {
         let Some(options) = &self.listen_options else { return Ok(None) };
-        let pool: PgPool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
+        let pool: PgPool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.expose());
         let begin = async {
             let mut listener = PgListener::connect_with(&pool).await?;
             listener.eager_reconnect(false);
@@ -65,7 +67,14 @@ impl Listener {
     /// What is told next; `None` when the connection is lost.
     pub(crate) async fn next(&mut self) -> Result<Option<Topic>, StoreError> {
         loop {
-            match self.listener.try_recv().await? {
+            let Ok(told) = timeout(SILENCE, self.listener.try_recv()).await else {
+                let asked = timeout(DEADLINE, sqlx::query("SELECT 1").execute(&mut self.listener)).await;
+                match asked {
+                    Ok(Ok(_)) => continue,
+                    Ok(Err(_)) | Err(_) => return Ok(None),
+                }
+            };
+            match told? {
                 None => return Ok(None),
                 Some(told) => {
                     // A newer version may tell of more.

@@ -29,7 +29,7 @@ fn token(row: &Row) -> Result<TokenRow, sqlx::Error> {
 impl Store {
     /// What was remembered under a name.
     pub(crate) async fn recall(&self, name: &'static str) -> Result<Option<String>, StoreError> {
-        let row = self.reader.query(RECALL).bind(name).fetch_optional().await?;
+        let row = self.own_reader.query(RECALL).bind(name).fetch_optional().await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 

@@ -26,7 +26,6 @@ mod writer;
 use std::fs::File;
 use std::sync::Arc;
 
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 
 pub(crate) use account::{AccountId, Credit};
@@ -38,6 +37,7 @@ pub(crate) use outbox::{DeliveryFilter, Replayed};
 pub(crate) use read::{Counted, MAX_SCAN, TaskFilter};
 pub(crate) use retention::{Retired, RetirementPlan};
 pub(crate) use server::Server;
+use server::ServerOptions;
 pub(crate) use unmatched::{FinalWord, Trimmed};
 pub(crate) use write::{IdempotencyKey, NewTask, Parked, ParkedPingback};
 pub(crate) use writer::{WriteTx, Writing};
@@ -59,7 +59,7 @@ pub(crate) struct Store {
     /// For senders of pingbacks, which must not queue behind either.
     sender_reader: Pool,
     /// Of a server, how to listen to it.
-    listen_options: Option<PgConnectOptions>,
+    listen_options: Option<ServerOptions>,
     /// Of a file, held for as long as it is in use: one process writes it.
     lock: Option<Arc<File>>,
 }
@@ -86,22 +86,20 @@ impl StoreError {
         Self::InDoubt(sqlx::Error::PoolTimedOut)
     }
 
-    /// Whether there was no free connection in time: later there may be.
+    /// Whether the database cannot be asked at the moment, and later can.
     pub(crate) fn is_busy(&self) -> bool {
-        matches!(self, Self::Failed(sqlx::Error::PoolTimedOut))
+        // Classes and codes: too many clients or no room, locked, cancelled, a standby.
+        const FOR_NOW: [&str; 4] = ["53", "55P03", "57014", "25006"];
+        let (Self::Failed(error) | Self::InDoubt(error)) = self;
+        match error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+            error => is_lost(error) || has_code(error, &FOR_NOW),
+        }
     }
 
     /// Whether the server went away, or sent us away, before anything was stored: the same again may well succeed.
     pub(crate) fn is_lost(&self) -> bool {
-        // The classes of connection exceptions and of an operator's intervention; an idle transaction that was ended.
-        const GONE: [&str; 3] = ["08", "57P", "25P03"];
-        match self {
-            Self::Failed(sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed) => true,
-            Self::Failed(sqlx::Error::Database(error)) => {
-                error.code().is_some_and(|code| GONE.iter().any(|gone| code.starts_with(gone)))
-            }
-            _ => false,
-        }
+        matches!(self, Self::Failed(error) if is_lost(error))
     }
 
     /// Whether one row is to blame, so that the same write without it may well succeed.
@@ -119,6 +117,25 @@ impl StoreError {
             None => false,
         }
     }
+}
+
+/// Whether a connection to a server is lost, or the server rolled back what it was asked for: the same again may well
+/// succeed.
+fn is_lost(error: &sqlx::Error) -> bool {
+    // The classes of connection exceptions, of rollbacks because of others, and of an operator's intervention; an idle
+    // transaction that was ended.
+    const GONE: [&str; 4] = ["08", "40", "57P", "25P03"];
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
+        error => has_code(error, &GONE),
+    }
+}
+
+/// Whether it is an error of PostgreSQL with one of these codes, or of one of these classes.
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    let Some(code) = error.code().filter(|code| code.len() == 5) else { return false };
+    codes.iter().any(|known| code.starts_with(known))
 }
 
 impl Store {

@@ -1,5 +1,6 @@
 //! A PostgreSQL server, shared by several replicas: connected to, migrated, checked.
 
+use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,25 +12,27 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::Store;
 use super::db::Pool;
 use super::writer::{ServerConnection, WriteConnection};
+use super::{Store, is_lost};
 use crate::model::Secret;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Earlier versions lack functions that the migrations use.
 const OLDEST_SERVER: i32 = 13_00_00;
+/// How long one try to connect may take.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a start waits for a server that is not there yet, as when both are started at once.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries to connect.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long a caller waits for a free connection before it is told that the database is busy.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections for the dispatcher and its like.
-const OWN_READERS: u32 = 2;
+/// Connections for pingbox itself: the lease, the echo of other replicas, the dispatcher and its like.
+const OWN_READERS: u32 = 4;
 /// Connections for senders of pingbacks.
-const SENDER_READERS: u32 = 1;
+const SENDER_READERS: u32 = 2;
 
 /// Where the server is, and how much of it one replica takes.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ pub(crate) struct Server {
     pub(crate) url: Secret,
     /// The same for `LISTEN`, which needs a connection of its own that no pooler hands to others.
     pub(crate) listen_url: Option<Secret>,
-    /// Connections for callers' reads. Five more are taken besides.
+    /// Connections for callers' reads. Eight more are taken besides.
     pub(crate) pool_size: u32,
 }
 
@@ -79,6 +82,11 @@ pub(crate) enum ServerError {
         /// What it lacks, and what to do.
         fault: &'static str,
     },
+    /// What is listened to is another one.
+    #[error(
+        "database.listen_url leads to another database than database.url: no replica would be heard there"
+    )]
+    Elsewhere,
     /// It was written by a later version of pingbox.
     #[error("the database at {0} was written by a newer pingbox: use that version, or another database")]
     Newer(String),
@@ -94,12 +102,12 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot be understood.
-    fn options(&self) -> Result<PgConnectOptions, ServerError> {
+    fn options(&self) -> Result<ServerOptions, ServerError> {
         options(&self.url, "database.url")
     }
 
     /// The options of `database.listen_url`, or else those of `database.url`.
-    pub(super) fn listen_options(&self) -> Result<PgConnectOptions, ServerError> {
+    fn listen_options(&self) -> Result<ServerOptions, ServerError> {
         match &self.listen_url {
             Some(url) => options(url, "database.listen_url"),
             None => self.options(),
@@ -107,15 +115,37 @@ impl Server {
     }
 }
 
-fn options(url: &Secret, setting: &'static str) -> Result<PgConnectOptions, ServerError> {
+/// How to connect. It holds the password, and prints without it.
+#[derive(Clone)]
+pub(super) struct ServerOptions(PgConnectOptions);
+
+impl fmt::Debug for ServerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl ServerOptions {
+    /// For a pool.
+    pub(super) fn expose(&self) -> PgConnectOptions {
+        self.0.clone()
+    }
+
+    /// One connection, within a deadline.
+    pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        timeout(CONNECT_DEADLINE, self.0.connect()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+}
+
+fn options(url: &Secret, setting: &'static str) -> Result<ServerOptions, ServerError> {
     let options = PgConnectOptions::from_str(url.expose())
         .map_err(|source| ServerError::Url { setting, source })?
         .application_name("pingbox");
     // Statements are ours; what is worth a line is told by whoever ran them.
-    Ok(options.disable_statement_logging())
+    Ok(ServerOptions(options.disable_statement_logging()))
 }
 
-fn place(options: &PgConnectOptions) -> String {
+fn place(ServerOptions(options): &ServerOptions) -> String {
     let database = options.get_database().unwrap_or(options.get_username());
     match options.get_socket() {
         Some(socket) => format!("{}, database {database}", socket.display()),
@@ -133,14 +163,16 @@ impl Store {
         let listen_options = server.listen_options()?;
         let place = place(&options);
         let failed = |source| ServerError::Connect { place: place.clone(), source };
-        let mut first = match server.listen_url {
+        let mut first = connect(&options).await.map_err(failed)?;
+        if server.listen_url.is_some()
+            && let Ok(mut straight) = listen_options.connect().await
+        {
+            if identity(&mut straight).await.map_err(failed)? != identity(&mut first).await.map_err(failed)? {
+                return Err(ServerError::Elsewhere);
+            }
             // Migrating takes a lock of the session, which a pooler might leave behind.
-            Some(_) => match timeout(ACQUIRE_TIMEOUT, listen_options.connect()).await {
-                Ok(Ok(connection)) => connection,
-                _ => connect(&options).await.map_err(failed)?,
-            },
-            None => connect(&options).await.map_err(failed)?,
-        };
+            first = straight;
+        }
         check(&mut first, &place).await?;
         MIGRATIONS.run(&mut first).await.map_err(|error| match error {
             MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
@@ -151,7 +183,8 @@ impl Store {
         drop(first);
         let readers = |connections| {
             let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
-            Pool::Postgres(pool.connect_lazy_with(options.clone()))
+            // A lost connection is found out by the statement itself, which is a turn less.
+            Pool::Postgres(pool.test_before_acquire(false).connect_lazy_with(options.expose()))
         };
         let writer = WriteConnection::Postgres(Box::new(ServerConnection::new(options.clone())));
         info!("The database is PostgreSQL at {place}");
@@ -167,23 +200,28 @@ impl Store {
 }
 
 /// The first connection, for which a start waits.
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+async fn connect(options: &ServerOptions) -> Result<PgConnection, sqlx::Error> {
     let started = Instant::now();
     loop {
         match options.connect().await {
-            Err(sqlx::Error::Io(error)) if started.elapsed() < START_PATIENCE => {
-                warn!(%error, "PostgreSQL cannot be reached yet: {error}");
-                sleep(RETRY_PAUSE).await;
-            }
-            Err(sqlx::Error::Database(error))
-                if error.code().is_some_and(|code| code.starts_with("57P"))
+            Err(error)
+                if (is_lost(&error) || matches!(error, sqlx::Error::PoolTimedOut))
                     && started.elapsed() < START_PATIENCE =>
             {
+                warn!(%error, "PostgreSQL cannot be reached yet: {error}");
                 sleep(RETRY_PAUSE).await;
             }
             tried => return tried,
         }
     }
+}
+
+/// What tells a database from others, also from those of the same name.
+async fn identity(connection: &mut PgConnection) -> Result<(String, String), sqlx::Error> {
+    const SQL: &str = "SELECT current_database()::text || ' ' || oid, pg_postmaster_start_time()::text
+        FROM pg_database WHERE datname = current_database()";
+    let row = sqlx::query(SQL).fetch_one(connection).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 /// Whether the server is fit to keep answers.

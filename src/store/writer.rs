@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Connection as _, PgConnection, Row as _, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::StoreError;
 use super::db::{Connection, Query, Sql};
+use super::server::ServerOptions;
+use super::{StoreError, is_lost};
 
 /// Begins a transaction that writes, in one turn to the server. Whatever the server's defaults are: each statement
 /// sees what was committed before it, and a commit is on disk before it is confirmed. A replica that stops in the
@@ -28,13 +28,16 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
     SET LOCAL enable_seqscan TO off;
     SET LOCAL enable_hashjoin TO off;
     SET LOCAL enable_mergejoin TO off;
-    SELECT pg_advisory_xact_lock(31641120293416824)";
+    SELECT pg_advisory_xact_lock(31641120293416824);
+    SELECT pg_current_xact_id()::text AS number";
+/// What became of the transaction with this number.
+const STATUS: &str = "SELECT pg_xact_status($1::xid8)";
 /// How long a write waits for a server that is away. Restarts take less; when it is away for longer, writes fail at
 /// once until it is back.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries to connect.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// How long a try to connect may take.
+/// How long a question may take about what became of a transaction.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a transaction may take to begin, or to commit: longer than the server waits for a lock.
 const TURN_DEADLINE: Duration = Duration::from_secs(12);
@@ -49,7 +52,7 @@ pub(super) enum WriteConnection {
 /// A connection to a server that may go away and come back.
 #[derive(Debug)]
 pub(super) struct ServerConnection {
-    options: PgConnectOptions,
+    options: ServerOptions,
     open: Option<PgConnection>,
     /// When it was first found to be away.
     down_since: Option<Instant>,
@@ -59,6 +62,8 @@ pub(super) struct ServerConnection {
 /// gives the turn to others.
 struct ServerTransaction<'c> {
     server: &'c mut ServerConnection,
+    /// By which the server knows it.
+    number: String,
     is_over: bool,
 }
 
@@ -126,7 +131,7 @@ impl WriteConnection {
 }
 
 impl ServerConnection {
-    pub(super) fn new(options: PgConnectOptions) -> Self {
+    pub(super) fn new(options: ServerOptions) -> Self {
         Self { options, open: None, down_since: None }
     }
 
@@ -135,29 +140,60 @@ impl ServerConnection {
         if self.open.is_some() {
             match self.send_begin().await {
                 Err(error) if error.is_lost() => {}
-                begun => return begun.map(|()| ServerTransaction { server: self, is_over: false }),
+                begun => {
+                    let number = begun?;
+                    return Ok(ServerTransaction { server: self, number, is_over: false });
+                }
             }
         }
         self.open = Some(self.connect().await?);
-        self.send_begin().await?;
-        Ok(ServerTransaction { server: self, is_over: false })
+        let number = self.send_begin().await?;
+        Ok(ServerTransaction { server: self, number, is_over: false })
     }
 
-    async fn send_begin(&mut self) -> Result<(), StoreError> {
-        let connection = self.open.as_mut().ok_or(sqlx::Error::PoolClosed)?;
-        let begun = timeout(TURN_DEADLINE, sqlx::raw_sql(BEGIN).execute(connection)).await;
-        let begun = begun.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        if begun.is_err() {
-            self.open = None;
+    /// The number of the transaction.
+    async fn send_begin(&mut self) -> Result<String, StoreError> {
+        // Dropped in the middle, or failed, the connection is of no use.
+        let mut connection = self.open.take().ok_or(sqlx::Error::PoolClosed)?;
+        let begun = timeout(TURN_DEADLINE, sqlx::raw_sql(BEGIN).fetch_all(&mut connection)).await;
+        let rows = begun.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        let number = rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get("number")?;
+        self.open = Some(connection);
+        Ok(number)
+    }
+
+    /// What became of a transaction whose commit was not confirmed: `Ok` if it is stored. It is asked for until the
+    /// server knows, as long as it is waited for.
+    async fn settle(&mut self, number: &str) -> Result<(), StoreError> {
+        let in_doubt = |error| StoreError::InDoubt(error);
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE * 2 {
+            let mut connection = self.connect().await.map_err(in_doubt)?;
+            let asked =
+                timeout(CONNECT_DEADLINE, sqlx::query(STATUS).bind(number).fetch_one(&mut connection));
+            if let Ok(Ok(row)) = asked.await {
+                match row.try_get(0).map_err(in_doubt)? {
+                    Some("committed") => {
+                        self.open = Some(connection);
+                        return Ok(());
+                    }
+                    Some("aborted") => {
+                        self.open = Some(connection);
+                        let lost = std::io::Error::from(std::io::ErrorKind::ConnectionAborted);
+                        return Err(StoreError::Failed(sqlx::Error::Io(lost)));
+                    }
+                    _ => {}
+                }
+            }
+            sleep(RETRY_PAUSE).await;
         }
-        Ok(begun.map(drop)?)
+        Err(StoreError::InDoubt(sqlx::Error::PoolTimedOut))
     }
 
     async fn connect(&mut self) -> Result<PgConnection, sqlx::Error> {
         let down_since = *self.down_since.get_or_insert_with(Instant::now);
         loop {
-            let tried = timeout(CONNECT_DEADLINE, self.options.connect()).await;
-            match tried.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+            match self.options.connect().await {
                 Ok(connection) => {
                     self.down_since = None;
                     return Ok(connection);
@@ -172,9 +208,15 @@ impl ServerConnection {
 impl ServerTransaction<'_> {
     async fn commit(mut self) -> Result<(), StoreError> {
         let done = timeout(TURN_DEADLINE, sqlx::raw_sql("COMMIT").execute(self.connection())).await;
-        done.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(StoreError::InDoubt)?;
         self.is_over = true;
-        Ok(())
+        match done {
+            Ok(Ok(_)) => return Ok(()),
+            // The server says that it has rolled back, and goes on.
+            Ok(Err(refused @ sqlx::Error::Database(_))) if !is_lost(&refused) => return Err(refused.into()),
+            Ok(Err(_)) | Err(_) => {}
+        }
+        self.server.open = None;
+        self.server.settle(&self.number).await
     }
 
     fn connection(&mut self) -> &mut PgConnection {
@@ -191,14 +233,19 @@ impl Drop for ServerTransaction<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Makes everything durable: when this returns, it is on disk.
-    /// When it fails, nothing of the transaction counts as stored.
+    /// Makes everything durable: when this returns, it is on disk. When it fails, nothing of the transaction is
+    /// stored, unless the error says that this is in doubt.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.scope {
             Scope::Sqlite(transaction) => Ok(transaction.commit().await?),
             Scope::Postgres(transaction) => transaction.commit().await,
             Scope::EachAlone(_) => Ok(()),
         }
+    }
+
+    /// Whether other processes may write too, between two transactions.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.scope, Scope::Postgres(_))
     }
 
     pub(super) fn query(&mut self, sql: impl Into<Sql>) -> Query<'_> {

@@ -57,11 +57,11 @@ async fn end_in_every_way(service: &Service, url: &str) -> BTreeSet<String> {
     tell(id, "first");
 
     let id = service.sending(url).await;
-    service.ingest.record_sent(id, refused("ERROR_PAGEURL")).await.unwrap();
+    service.ingest.record_sent(id, None, refused("ERROR_PAGEURL")).await.unwrap();
     tell(id, "ERROR_PAGEURL");
 
     let id = service.sending(url).await;
-    service.ingest.record_sent(id, unanswered()).await.unwrap();
+    service.ingest.record_sent(id, None, unanswered()).await.unwrap();
     service.store.execute("UPDATE task SET due_at = 0 WHERE status = 'unconfirmed'").await;
     service.ingest.sweep(false).await.unwrap();
     tell(id, "ERROR_CAPTCHA_UNSOLVABLE");
@@ -107,7 +107,7 @@ async fn what_the_provider_never_took_is_told_when_in_php_has_replied() {
     const IN_PHP: Duration = Duration::from_secs(5);
     let service = Service::open().await;
     let id = service.sending("http://example.com/").await;
-    service.ingest.record_sent(id, refused("ERROR_PAGEURL")).await.unwrap();
+    service.ingest.record_sent(id, None, refused("ERROR_PAGEURL")).await.unwrap();
     let task = service.store.tasks(&[id]).await.unwrap().remove(0);
     let due_at = service.store.deliveries().await[0].due_at;
     assert_eq!(due_at, task.created_at.after(IN_PHP));
@@ -116,7 +116,7 @@ async fn what_the_provider_never_took_is_told_when_in_php_has_replied() {
     for created_at in ["UPDATE task SET created_at = 1", "UPDATE task SET created_at = 4000000000000000"] {
         let id = service.sending("http://example.com/").await;
         service.store.execute(created_at).await;
-        service.ingest.record_sent(id, refused("ERROR_PAGEURL")).await.unwrap();
+        service.ingest.record_sent(id, None, refused("ERROR_PAGEURL")).await.unwrap();
         let ended_at = service.store.tasks(&[id]).await.unwrap()[0].answered_at.unwrap();
         let due_at = service.store.deliveries().await.last().unwrap().due_at;
         assert!(due_at >= ended_at && due_at <= ended_at.after(IN_PHP), "{created_at}");
@@ -169,7 +169,7 @@ async fn the_url_is_erased_with_the_answer_and_what_waits_still_has_it() {
     service.until(delivered).await;
     // Its code is no answer, and can be told until it is delivered.
     let id = service.sending(&receiver.url()).await;
-    service.ingest.record_sent(id, refused("ERROR_PAGEURL")).await.unwrap();
+    service.ingest.record_sent(id, None, refused("ERROR_PAGEURL")).await.unwrap();
     service.ingest.retire(everything_is_old(true, false)).await.unwrap();
     assert_eq!(service.store.callback_urls().await, (0, 1));
     service.store.execute("UPDATE delivery SET due_at = 0 WHERE status = 'waiting'").await;

@@ -216,7 +216,7 @@ impl Service {
 
     pub(super) async fn accept(&self, id: TaskId, captcha_id: &CaptchaId) {
         let sent = Sent::Accepted { captcha_id: captcha_id.clone(), at: Timestamp::now(), ask_at: None };
-        self.ingest.record_sent(id, sent).await.unwrap();
+        self.ingest.record_sent(id, None, sent).await.unwrap();
     }
 
     pub(super) async fn pingback(&self, captcha_id: &CaptchaId, code: &str) {

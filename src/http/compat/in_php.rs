@@ -13,6 +13,8 @@ use crate::http::AppState;
 use crate::ingest::{Cancelled, Submit};
 use crate::model::{ErrorCode, Gate, Price, Script, Status, Submission, Task, TaskId, Timestamp};
 
+/// How often a task is read again where another replica may have changed it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a refusal waits for its callback to be dropped.
 const DROP_DEADLINE: Duration = Duration::from_secs(1);
 const DAILY_LIMIT: &str = "spend.daily_limit of this pingbox: with the captchas under way less is left than this one \
@@ -92,6 +94,12 @@ async fn refusal(app: &AppState, task: Task, deadline: Instant) -> Option<ErrorC
                 }
             }
             Ok(()) = changes.changed() => {}
+            // That another replica put it back into the queue is told by nothing.
+            () = tokio::time::sleep(LOOK_INTERVAL), if app.news.is_some() => {
+                if let Ok(Ok(found)) = timeout_at(deadline, app.store.tasks(&[id])).await {
+                    task = found.into_iter().next().unwrap_or(task);
+                }
+            }
         }
     }
 }
