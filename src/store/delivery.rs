@@ -434,7 +434,8 @@ mod tests {
     async fn each_target_is_looked_at_a_few_times_at_most() {
         const TARGETS: i64 = 200;
         const SQL: &str = due_sql!("EXPLAIN (ANALYZE) ").postgres;
-        let Some(store) = Store::on_postgres().await else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let Some(store) = Store::on_postgres(&folder).await else { return };
         let deliveries = "INSERT INTO delivery (type, owner, receiver, created_at, started_at, planned_at, due_at)
             SELECT 'task.failed', number, 'example.com:443', 1, 1, 1, 1 FROM generate_series(1, 200) AS number";
         store.execute(deliveries).await;

@@ -14,12 +14,6 @@ use crate::model::{Secret, Timestamp};
 const POOL_SIZE: u32 = 2;
 
 impl Store {
-    /// An empty database on PostgreSQL, whatever the others are on; `None` where there is none.
-    pub(crate) async fn on_postgres() -> Option<Self> {
-        let url = postgres::database().await?;
-        Some(Self::on_server(url).await)
-    }
-
     /// The database that belongs to this folder, made or opened again.
     pub(crate) async fn for_test(folder: &TempDir) -> Self {
         match database::of(folder.path()).await {
@@ -36,6 +30,12 @@ impl Store {
             stores.push(Self::on_server(url.clone()).await);
         }
         Some(stores)
+    }
+
+    /// The same on PostgreSQL, whatever the others are on; `None` where there is none.
+    pub(crate) async fn on_postgres(folder: &TempDir) -> Option<Self> {
+        let url = database::on_postgres(folder.path()).await?;
+        Some(Self::on_server(url).await)
     }
 
     async fn on_server(url: String) -> Self {

@@ -2,9 +2,9 @@
 //!
 //! Included with `#[path]` beside `postgres`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::postgres;
 
@@ -14,26 +14,40 @@ use super::postgres;
 /// # Panics
 /// When it is to be on PostgreSQL, and there is none.
 pub(crate) async fn of(folder: &Path) -> Option<String> {
-    static URLS: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::new(None);
-    if !is_postgres() {
+    if !is_on_postgres(folder) {
         return None;
     }
-    let known =
-        URLS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().get(folder).cloned();
+    let url = on_postgres(folder).await;
+    Some(url.expect("PINGBOX_TEST_DATABASE asks for PostgreSQL, so it has to be there"))
+}
+
+/// The same, and from here on the folder's database is on PostgreSQL whatever those of others are on; `None` where
+/// there is no PostgreSQL.
+pub(crate) async fn on_postgres(folder: &Path) -> Option<String> {
+    let known = urls().get(folder).cloned();
     if known.is_some() {
         return known;
     }
-    let url =
-        postgres::database().await.expect("PINGBOX_TEST_DATABASE asks for PostgreSQL, so it has to be there");
-    let mut urls = URLS.lock().unwrap_or_else(PoisonError::into_inner);
-    Some(urls.get_or_insert_default().entry(folder.to_owned()).or_insert(url).clone())
+    let url = postgres::database().await?;
+    Some(urls().entry(folder.to_owned()).or_insert(url).clone())
+}
+
+/// Whether the folder's database is, or will be, on PostgreSQL.
+pub(crate) fn is_on_postgres(folder: &Path) -> bool {
+    urls().contains_key(folder) || is_postgres()
 }
 
 /// Whether tests that work on either database are to use PostgreSQL.
-pub(crate) fn is_postgres() -> bool {
+fn is_postgres() -> bool {
     match postgres::variable("PINGBOX_TEST_DATABASE").as_deref() {
         Some("postgres") => true,
         Some("sqlite") | None => false,
         Some(other) => panic!("PINGBOX_TEST_DATABASE is sqlite or postgres, not {other:?}"),
     }
+}
+
+/// The databases on PostgreSQL by the folders that they belong to.
+fn urls() -> MutexGuard<'static, BTreeMap<PathBuf, String>> {
+    static URLS: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
+    URLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
