@@ -220,7 +220,8 @@ impl Batch {
         let mut new: Vec<NewTask> = Vec::new();
         let mut by_key: HashMap<(TokenId, String), usize> = HashMap::new();
         let (mut number, mut committed) = (None, None);
-        let most = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
+        let submits = self.jobs.iter().filter(|job| matches!(job, Job::Submit(_))).count();
+        let most = u32::try_from(submits).unwrap_or(u32::MAX);
         for job in &mut self.jobs {
             let Job::Submit(asked) = job else { continue };
             let Submit { owner, submission, idempotency, daily_limit, pingback } = &asked.question;

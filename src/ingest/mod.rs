@@ -478,6 +478,45 @@ mod tests {
         ending.await.unwrap();
     }
 
+    /// Whether what was asked meanwhile is answered, all of it in the writer's first batch.
+    async fn in_one_batch<A, B>(
+        writer: Writer,
+        asked: (impl Future<Output = A>, impl Future<Output = B>),
+    ) -> (A, B) {
+        let (ready, is_ready) = oneshot::channel();
+        tokio::spawn(async move {
+            is_ready.await.unwrap();
+            writer.run().await;
+        });
+        let asked = async { tokio::join!(asked.0, asked.1) };
+        tokio::pin!(asked);
+        // Both are in the queue once they have been polled.
+        assert!(
+            std::future::poll_fn(|context| std::task::Poll::Ready(asked.as_mut().poll(context).is_pending()))
+                .await
+        );
+        ready.send(()).unwrap();
+        asked.await
+    }
+
+    #[tokio::test]
+    async fn the_numbers_of_tasks_follow_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ingest, writer) = idle_writer(&folder).await;
+        let submit = async || {
+            let submission = Submission::parse(text_captcha()).unwrap();
+            let (owner, idempotency, daily_limit, pingback) = (TokenId::LOCAL, None, None, None);
+            ingest.submit(Submit { owner, submission, idempotency, daily_limit, pingback }).await.unwrap()
+        };
+        // What else is written with it takes no number.
+        let (first, _) = in_one_batch(writer, (submit(), ingest.probe())).await;
+        let numbers = [first, submit().await].map(|submitted| match submitted {
+            Submitted::New(task) => task.id.number(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(numbers, [1, 2]);
+    }
+
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
         let folder = tempfile::tempdir().unwrap();
