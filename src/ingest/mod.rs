@@ -518,6 +518,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_row_that_fails_only_at_the_commit_fails_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(store) = Store::on_postgres(&folder).await else { return };
+        store
+            .execute("INSERT INTO token (id, name, digest, scopes, created_at) VALUES (1, 'a', '', '', 0)")
+            .await;
+        let trap = "ALTER TABLE caller_url ADD FOREIGN KEY (owner) REFERENCES token (id) DEFERRABLE INITIALLY DEFERRED";
+        store.execute(trap).await;
+        let (ingest, writer) = writer(store, AccountId::new([0; 32]), Heralds::default());
+        let add = |owner| {
+            ingest.add_caller_url(TokenId::from_number(owner), CallerUrl::parse("a.example").unwrap())
+        };
+        let added = in_one_batch(writer, (add(1), add(99))).await;
+        assert_eq!(added, (Ok(UrlAdded::Added), Err(WriteError::Failed)));
+    }
+
+    #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let (ingest, writer) = idle_writer(&folder).await;
