@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use reqwest::header::{AUTHORIZATION, ORIGIN};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
+use crate::database::holds;
 use crate::harness::{TestApp, never_solved, reply, text_captcha};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -29,12 +29,7 @@ impl TestApp {
 
     /// Stores a token, which counts from the next start on.
     async fn add_token(&self, token: &str, scopes: &str) {
-        sqlx::query("INSERT INTO token (name, digest, scopes, created_at) VALUES ('test', $1, $2, 0)")
-            .bind(Sha256::digest(token).to_vec())
-            .bind(scopes)
-            .execute(&mut self.connect().await)
-            .await
-            .unwrap();
+        self.connect().await.add_token("test", token, scopes).await;
     }
 }
 
@@ -144,6 +139,7 @@ async fn the_first_token_is_not_in_the_database() {
     let app = TestApp::with(never_solved(), &EVERYWHERE).await;
     let token = app.first_token();
     let data = app.stop().await;
+    assert!(!holds(data.path(), &token).await);
     for file in std::fs::read_dir(data.path()).unwrap() {
         let path = file.unwrap().path();
         let content = std::fs::read(&path).unwrap();

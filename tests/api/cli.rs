@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use crate::database::is_on_postgres;
 use crate::harness::{SECRET, data_file, reply, text_captcha};
 use crate::program::{KEY, NOWHERE, Server, TOKEN, emulation, free_address, get, http, outcome, pingbox};
 
@@ -276,7 +277,8 @@ async fn the_sandbox_refuses_the_database_of_a_real_account() {
 
     let (code, _, explanation) = outcome(&mut pingbox(data.path(), &["serve", "--sandbox"]));
     assert_eq!(code, Some(1));
-    assert!(explanation.contains("real account") && explanation.contains("data.dir"), "{explanation}");
+    let remedy = if is_on_postgres(data.path()) { "a database of its own" } else { "a data.dir of its own" };
+    assert!(explanation.contains("real account") && explanation.contains(remedy), "{explanation}");
     let service = Server::start(&mut command);
     let path = format!("{}/v1/tasks/{}", service.url("api"), task["id"].as_str().unwrap());
     assert_ne!(get(path).await["status"], "expired", "the refusal changed nothing");

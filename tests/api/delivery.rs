@@ -9,7 +9,6 @@ use pingbox::model::EventKind;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use sqlx::{Connection as _, Row as _, SqliteConnection};
 use standardwebhooks::Webhook;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::database::{Database, is_on_postgres};
 use crate::harness::{PATIENCE, SECRET, TestApp, never_solved, solved_at_once, text_captcha};
 use crate::process::{Process, provider, serve_on};
 use crate::program::free_address;
@@ -38,10 +38,9 @@ async fn next(heard: &mut mpsc::Receiver<(HeaderMap, String)>) -> (HeaderMap, St
 }
 
 /// The message, if it is signed with the secret of the token that the tests use.
-async fn verified(database: &Path, headers: &HeaderMap, body: &str) -> Value {
-    let mut database = SqliteConnection::connect(&format!("sqlite://{}", database.display())).await.unwrap();
-    let row = sqlx::query("SELECT secret FROM signing_secret").fetch_one(&mut database).await.unwrap();
-    Webhook::new(row.get(0)).unwrap().verify(body.as_bytes(), headers).unwrap();
+async fn verified(data: &Path, headers: &HeaderMap, body: &str) -> Value {
+    let secret = Database::of(data).await.text("SELECT secret FROM signing_secret").await;
+    Webhook::new(&secret).unwrap().verify(body.as_bytes(), headers).unwrap();
     body.parse().unwrap()
 }
 
@@ -60,7 +59,7 @@ async fn the_url_of_a_task_is_told_its_answer_signed() {
     let (status, task) = app.post(&captcha_with(&url)).await;
     assert_eq!(status, StatusCode::CREATED, "{task}");
     let (headers, body) = next(&mut heard).await;
-    let body = verified(&app.database(), &headers, &body).await;
+    let body = verified(app.data(), &headers, &body).await;
     let task = app.task(task["id"].as_str().unwrap()).await;
     assert_eq!((&body["type"], &body["data"]), (&json!(EventKind::Solved), &task));
     // The provider is told nothing of it.
@@ -118,12 +117,16 @@ async fn a_kill_between_the_commit_of_an_answer_and_its_delivery_loses_no_messag
     let first = webhook_id(&mut stuck).await;
     process.server.kill();
     drop((stuck, listener));
+    if is_on_postgres(data.path()) {
+        // The claim of who was killed is over.
+        Database::of(data.path()).await.execute("UPDATE delivery SET claimed_until = 0").await;
+    }
 
     let mut heard = receiver(TcpListener::bind(address).await.unwrap());
     let _process = Process::start(data.path(), &provider, &[LOOPBACK]).await;
     let (headers, body) = next(&mut heard).await;
     assert_eq!(headers["webhook-id"], first);
-    let body = verified(&data.path().join("pingbox.db"), &headers, &body).await;
+    let body = verified(data.path(), &headers, &body).await;
     assert_eq!((&body["data"]["id"], &body["data"]["answer"]["text"]), (&json!(id), &json!("Friday")));
 }
 
@@ -146,22 +149,16 @@ async fn a_kill_while_nobody_listens_yet_loses_no_message() {
 }
 
 /// Has so many tasks solved whose URL this is, and waits until all of it is told.
-async fn tell(process: &Process, database: &Path, tasks: usize, webhook_url: &str) {
+async fn tell(process: &Process, data: &Path, tasks: usize, webhook_url: &str) {
     for _ in 0..tasks {
         let id = process.submit(&captcha_with(webhook_url)).await;
         let task = process.until(&id, |task| task["captcha_id"].is_string()).await;
         let url = format!("/pingback/{SECRET}");
         process.pingback(&url, task["captcha_id"].as_str().unwrap(), "Friday").await;
     }
-    let mut database = SqliteConnection::connect(&format!("sqlite://{}", database.display())).await.unwrap();
-    let all = async {
-        loop {
-            const SQL: &str = "SELECT COUNT(*) FROM delivery WHERE status = 'waiting'";
-            if sqlx::query(SQL).fetch_one(&mut database).await.unwrap().get::<i64, _>(0) == 0 {
-                return;
-            }
-        }
-    };
+    let mut database = Database::of(data).await;
+    let waiting = "SELECT COUNT(*) FROM delivery WHERE status = 'waiting'";
+    let all = async { while database.number(waiting).await > 0 {} };
     timeout(PATIENCE, all).await.expect("all of it is told");
 }
 
@@ -195,7 +192,6 @@ fn flood(listener: TcpListener) -> Arc<AtomicU64> {
 async fn replies_of_a_gibibyte_take_up_no_memory() {
     const TASKS: usize = 64;
     let data = TempDir::new().unwrap();
-    let database = data.path().join("pingbox.db");
     let (_, provider) = provider(never_solved()).await;
     let process = Process::start(data.path(), &provider, &[LOOPBACK]).await;
     let (brisk, flooding) =
@@ -203,10 +199,10 @@ async fn replies_of_a_gibibyte_take_up_no_memory() {
     let url = |listener: &TcpListener| format!("http://{}/", listener.local_addr().unwrap());
     let (brisk_url, flooding_url) = (url(&brisk), url(&flooding));
     let _heard = receiver(brisk);
-    tell(&process, &database, TASKS, &brisk_url).await;
+    tell(&process, data.path(), TASKS, &brisk_url).await;
     let before = process.server.most_memory();
     let sent = flood(flooding);
-    tell(&process, &database, TASKS, &flooding_url).await;
+    tell(&process, data.path(), TASKS, &flooding_url).await;
     let after = process.server.most_memory();
     let sent = sent.load(Ordering::Relaxed);
     println!(

@@ -1,37 +1,20 @@
 //! The database fails: slower or 503, never wrong.
 
 use reqwest::StatusCode;
-use sqlx::{Connection as _, Executor as _, Row as _};
 
 use crate::harness::{TestApp, text_captcha};
-
-/// From here on a transaction that does `what` runs through to its `COMMIT`, and fails there.
-async fn make_commits_fail(app: &TestApp, what: &str) {
-    let mut database = app.connect().await;
-    let trap = format!(
-        "CREATE TABLE absent (id INTEGER PRIMARY KEY);
-         CREATE TABLE trap (id INTEGER REFERENCES absent (id) DEFERRABLE INITIALLY DEFERRED);
-         CREATE TRIGGER spring AFTER {what} BEGIN INSERT INTO trap VALUES (1); END;"
-    );
-    database.execute(sqlx::AssertSqlSafe(trap)).await.unwrap();
-    database.close().await.unwrap();
-}
-
-async fn make_commits_work(app: &TestApp) {
-    app.connect().await.execute("DROP TRIGGER spring").await.unwrap();
-}
 
 #[tokio::test]
 async fn an_answer_that_is_not_committed_is_neither_acknowledged_nor_handed_out() {
     let app = TestApp::spawn().await;
     let (id, captcha_id) = app.submitted().await;
-    make_commits_fail(&app, "UPDATE ON task WHEN NEW.status = 'solved'").await;
+    app.connect().await.spring("UPDATE", "NEW.status = 'solved'").await;
     let path = format!("/v1/tasks/{id}?wait=2");
     let (pinged, (_, waited)) = tokio::join!(app.pingback(&captcha_id, "Friday"), app.get(&path));
     assert_eq!(pinged, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(waited["status"], "submitted");
 
-    make_commits_work(&app).await;
+    app.connect().await.unspring().await;
     assert_eq!(app.pingback(&captcha_id, "Friday").await, StatusCode::OK);
     assert_eq!(app.task(&id).await["status"], "solved");
 }
@@ -39,15 +22,13 @@ async fn an_answer_that_is_not_committed_is_neither_acknowledged_nor_handed_out(
 #[tokio::test]
 async fn a_task_that_is_not_committed_is_not_acknowledged() {
     let app = TestApp::spawn().await;
-    make_commits_fail(&app, "INSERT ON task").await;
+    app.connect().await.spring("INSERT", "NEW.id > 0").await;
     let (status, problem) = app.post(&text_captcha()).await;
     assert_eq!((status, &problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &"database_unavailable".into()));
 
-    make_commits_work(&app).await;
+    app.connect().await.unspring().await;
     app.submit().await;
-    let mut database = app.connect().await;
-    let tasks: i64 = sqlx::query("SELECT count(*) FROM task").fetch_one(&mut database).await.unwrap().get(0);
-    assert_eq!(tasks, 1);
+    assert_eq!(app.stored_tasks().await, 1);
 }
 
 #[tokio::test]
@@ -57,7 +38,7 @@ async fn one_bad_row_fails_nobody_else() {
     for _ in 0..20 {
         captcha_ids.push(app.submitted().await.1);
     }
-    make_commits_fail(&app, "UPDATE ON task WHEN NEW.answer = 'bad'").await;
+    app.connect().await.spring("UPDATE", "NEW.answer = 'bad'").await;
     let codes = captcha_ids.iter().enumerate().map(|(number, _)| if number == 7 { "bad" } else { "good" });
     let pinging = captcha_ids.iter().zip(codes).map(|(captcha_id, code)| {
         let (form, request) =
@@ -79,7 +60,7 @@ async fn a_database_that_is_locked_gives_503_and_heals_by_itself() {
     let app = TestApp::spawn().await;
     let (id, captcha_id) = app.submitted().await;
     let mut other = app.connect().await;
-    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    other.lock().await;
     let form = [("id", captcha_id.as_str()), ("code", "Friday")];
     let reply = app.http.post(app.pingback_url()).form(&form).send().await.unwrap();
     assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -87,7 +68,7 @@ async fn a_database_that_is_locked_gives_503_and_heals_by_itself() {
     assert_eq!(app.get("/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
     // Reading goes on.
     assert_eq!(app.task(&id).await["status"], "submitted");
-    other.execute("ROLLBACK").await.unwrap();
+    other.unlock().await;
 
     assert_eq!(app.pingback(&captcha_id, "Friday").await, StatusCode::OK);
     assert_eq!(app.task(&id).await["status"], "solved");

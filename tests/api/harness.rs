@@ -9,14 +9,15 @@ use pingbox::config::{Config, Sources};
 use pingbox::sandbox::{Answers, Knobs, Sandbox, Settings};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sqlx::{Connection as _, Row as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::database::{self, Database, Sql};
+
 /// Nothing here takes this long unless it is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The secret segment of the pingback URL.
 pub(crate) const SECRET: &str = "a-secret-of-the-tests-0123456789";
@@ -54,6 +55,13 @@ impl TestApp {
         Self::start(knobs, environment, TempDir::new().unwrap()).await
     }
 
+    /// The same with its database on PostgreSQL, whatever those of other tests are on; `None` where there is none.
+    pub(crate) async fn on_postgres(knobs: Knobs) -> Option<Self> {
+        let data = TempDir::new().unwrap();
+        database::on_postgres(data.path()).await?;
+        Some(Self::on(knobs, data).await)
+    }
+
     async fn start(knobs: Knobs, environment: &[(&str, &str)], data: TempDir) -> Self {
         let answers = Answers::load(&data_file("answers.json")).unwrap();
         Self::start_with(Settings { knobs, answers, ..Settings::default() }, environment, data).await
@@ -67,7 +75,8 @@ impl TestApp {
     }
 
     async fn start_with(settings: Settings, environment: &[(&str, &str)], data: TempDir) -> Self {
-        let config = config(data.path(), environment);
+        let url = database::url(data.path()).await;
+        let config = config(data.path(), url.as_deref(), environment);
         let (of_public, of_api) = (config.public.tls.scheme(), config.api.tls.scheme());
         let app = App::start(config, Some(settings)).await.unwrap();
         Self {
@@ -115,29 +124,24 @@ impl TestApp {
         self.data.path()
     }
 
-    pub(crate) fn database(&self) -> PathBuf {
-        self.data.path().join("pingbox.db")
-    }
-
     /// A connection to the database beside those of the service.
-    pub(crate) async fn connect(&self) -> SqliteConnection {
-        SqliteConnection::connect(&format!("sqlite://{}", self.database().display())).await.unwrap()
+    pub(crate) async fn connect(&self) -> Database {
+        Database::of(self.data.path()).await
     }
 
     /// Changes the database behind the service's back, as time would.
-    pub(crate) async fn connect_and(&self, sql: &'static str) {
-        sqlx::query(sql).execute(&mut self.connect().await).await.unwrap();
+    pub(crate) async fn connect_and(&self, sql: impl Into<Sql>) {
+        self.connect().await.execute(sql).await;
     }
 
     /// The number that a query finds.
-    pub(crate) async fn number(&self, sql: &'static str) -> i64 {
-        sqlx::query(sql).fetch_one(&mut self.connect().await).await.unwrap().get(0)
+    pub(crate) async fn number(&self, sql: impl Into<Sql>) -> i64 {
+        self.connect().await.number(sql).await
     }
 
     /// How many tasks are on disk.
     pub(crate) async fn stored_tasks(&self) -> i64 {
-        let row = sqlx::query("SELECT COUNT(*) FROM task").fetch_one(&mut self.connect().await).await;
-        row.unwrap().get(0)
+        self.number("SELECT COUNT(*) FROM task").await
     }
 
     /// A request to submit a task, to be filled.
@@ -253,7 +257,7 @@ pub(crate) fn text_captcha() -> Value {
 }
 
 /// The configuration of a service with its data in `folder`.
-fn config(folder: &Path, environment: &[(&str, &str)]) -> Config {
+fn config(folder: &Path, database: Option<&str>, environment: &[(&str, &str)]) -> Config {
     let folder = folder.to_str().unwrap();
     let own = [
         ("PINGBOX_PUBLIC__LISTEN", "127.0.0.1:0"),
@@ -264,6 +268,11 @@ fn config(folder: &Path, environment: &[(&str, &str)]) -> Config {
     ];
     let given = |name: &str| environment.iter().any(|(given, _)| *given == name);
     let own = own.iter().filter(|(name, _)| !given(name));
-    let env = own.chain(environment).map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let database = database.map(|url| ("PINGBOX_DATABASE__URL", url));
+    let env = own
+        .chain(&database)
+        .chain(environment)
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     Config::load(&Sources { flags: Vec::new(), env, file: None }, true).unwrap()
 }

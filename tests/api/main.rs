@@ -8,10 +8,9 @@ mod backoff;
 mod bad_input;
 mod cli;
 mod cli_client;
-#[path = "../support/cluster.rs"]
-mod cluster;
 mod compat;
 mod crash;
+mod database;
 mod delivery;
 mod dispatch;
 mod events;
@@ -22,8 +21,6 @@ mod money;
 mod owners;
 mod per_task;
 mod pingback;
-#[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "a database on a shared server")]
 mod postgres;
 mod process;
 mod program;

@@ -93,7 +93,11 @@ async fn a_repeat_of_a_task_is_taken_past_the_limit() {
     let submit = || app.submission().header("Idempotency-Key", "once").json(&text_captcha());
     let (status, task) = reply(submit()).await;
     assert_eq!(status, StatusCode::CREATED);
-    app.connect_and("INSERT INTO spend VALUES (unixepoch() / 86400, 'text', 1, 500000, 0)").await;
+    app.connect_and((
+        "INSERT INTO spend VALUES (unixepoch() / 86400, 'text', 1, 500000, 0)",
+        "INSERT INTO spend VALUES (clock_micros() / 86400000000, 'text', 1, 500000, 0)",
+    ))
+    .await;
     assert_eq!(app.post(&text_captcha()).await.0, StatusCode::PAYMENT_REQUIRED);
     let (status, repeated) = reply(submit()).await;
     assert_eq!((status, &repeated["id"]), (StatusCode::OK, &task["id"]));

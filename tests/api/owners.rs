@@ -2,7 +2,6 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::harness::{TestApp, never_solved, text_captcha};
 
@@ -13,13 +12,7 @@ pub(crate) async fn with_tokens(environment: &[(&str, &str)]) -> TestApp {
     for (name, scopes) in
         [("alice", "submit,read"), ("bob", "submit,read"), ("reader", "read"), ("boss", "admin")]
     {
-        sqlx::query("INSERT INTO token (name, digest, scopes, created_at) VALUES ($1, $2, $3, 0)")
-            .bind(name)
-            .bind(Sha256::digest(name).as_slice())
-            .bind(scopes)
-            .execute(&mut database)
-            .await
-            .unwrap();
+        database.add_token(name, name, scopes).await;
     }
     app.restart_with(never_solved(), environment).await
 }

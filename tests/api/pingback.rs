@@ -5,7 +5,6 @@ use std::time::Duration;
 use pingbox::sandbox::{Knobs, Share};
 use reqwest::StatusCode;
 use serde_json::json;
-use sqlx::Row as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -14,10 +13,7 @@ use crate::harness::{PATIENCE, SECRET, TestApp, never_solved, solved_at_once};
 
 /// The codes that are kept beside the tasks, with the task they belong to.
 async fn kept(app: &TestApp) -> Vec<(String, Option<i64>)> {
-    let mut database = app.connect().await;
-    let rows =
-        sqlx::query("SELECT code, task_id FROM pingback ORDER BY id").fetch_all(&mut database).await.unwrap();
-    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    app.connect().await.rows("SELECT code, task_id FROM pingback ORDER BY id").await
 }
 
 #[tokio::test]
@@ -31,8 +27,7 @@ async fn an_answer_settles_its_task() {
     assert_eq!(task["status"], "solved");
     assert_eq!(task["answer"], json!({"text": "Friday"}));
     assert_eq!((&task["via"], &task["price"]), (&json!("pingback"), &json!("0.00299")));
-    let mut database = app.connect().await;
-    let extra: String = sqlx::query("SELECT extra FROM task").fetch_one(&mut database).await.unwrap().get(0);
+    let extra = app.connect().await.text("SELECT extra FROM task").await;
     assert_eq!(extra, r#"{"worker":"7"}"#);
 }
 

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+use crate::database;
 use crate::harness::PATIENCE;
 
 /// Of the right shape; no account has it.
@@ -28,6 +29,11 @@ pub(crate) fn pingbox(data: &Path, arguments: &[&str]) -> Command {
         .env("PINGBOX_API__LISTEN", "127.0.0.1:0")
         .env("PINGBOX_DATA__DIR", data)
         .current_dir(data);
+    if arguments.first() == Some(&"serve")
+        && let Some(url) = database::blocking_url(data)
+    {
+        command.env("PINGBOX_DATABASE__URL", url);
+    }
     command
 }
 
@@ -63,25 +69,23 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Starts it, and waits until it is ready.
     pub(crate) fn start(command: &mut Command) -> Self {
+        let mut server = Self::starting(command);
+        server.until_logged("is ready: ");
+        server.ready = server.log.last().and_then(|line| line.parse().ok()).unwrap();
+        server
+    }
+
+    /// One of which it is not known whether it will ever be ready.
+    pub(crate) fn starting(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
             stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        let mut server = Self { child, lines, log: Vec::new(), ready: Value::Null };
-        loop {
-            let Ok(line) = server.lines.recv_timeout(PATIENCE) else {
-                panic!("it does not start: {:#?}", server.log)
-            };
-            server.log.push(line.clone());
-            let entry: Value = line.parse().unwrap_or_default();
-            if entry["message"].as_str().is_some_and(|message| message.contains("is ready: ")) {
-                server.ready = entry;
-                return server;
-            }
-        }
+        Self { child, lines, log: Vec::new(), ready: Value::Null }
     }
 
     pub(crate) fn url(&self, listener: &str) -> String {
@@ -118,7 +122,9 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("{text:?} is not logged"));
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                panic!("{text:?} is not logged: {:#?}", self.log)
+            };
             self.log.push(line);
             if self.log.last().is_some_and(|line| line.contains(text)) {
                 return;

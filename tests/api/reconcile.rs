@@ -131,7 +131,7 @@ async fn nothing_is_asked_that_the_provider_has_forgotten() {
     )
     .await;
     let planned = async {
-        while app.number("SELECT due_at IS NOT NULL FROM task").await == 1 {
+        while app.number("SELECT COUNT(due_at) FROM task").await == 1 {
             tokio::task::yield_now().await;
         }
     };

@@ -193,6 +193,12 @@ async fn only_admins_touch_the_urls() {
     }
 }
 
+/// How many secrets from before are still taken.
+const RETIRED: (&str, &str) = (
+    "SELECT json_array_length(value, '$.retired') FROM memory WHERE name = 'pingback_secrets'",
+    "SELECT json_array_length(value::json -> 'retired')::bigint FROM memory WHERE name = 'pingback_secrets'",
+);
+
 #[tokio::test]
 async fn the_old_url_goes_when_its_tasks_are_done() {
     let app = TestApp::with(never_solved(), &OWN_SECRET).await;
@@ -201,13 +207,7 @@ async fn the_old_url_goes_when_its_tasks_are_done() {
     let (id, captcha_id) = app.submitted().await;
     assert_eq!(app.rotate().await.0, StatusCode::ACCEPTED);
     let rotated = async {
-        while app
-            .number(
-                "SELECT json_array_length(value, '$.retired') FROM memory WHERE name = 'pingback_secrets'",
-            )
-            .await
-            == 0
-        {
+        while app.number(RETIRED).await == 0 {
             tokio::task::yield_now().await;
         }
     };
@@ -217,8 +217,12 @@ async fn the_old_url_goes_when_its_tasks_are_done() {
         app.http.post(url).form(&[("id", captcha_id), ("code", "Friday")]).send().await.unwrap().status()
     };
     // Long ago, but a task from before is open.
-    let long_ago = "UPDATE memory SET value = json_set(value, '$.retired[0][1]',
-            (SELECT created_at + 1 FROM task)) WHERE name = 'pingback_secrets'";
+    let long_ago = (
+        "UPDATE memory SET value = json_set(value, '$.retired[0][1]', (SELECT created_at + 1 FROM task))
+         WHERE name = 'pingback_secrets'",
+        "UPDATE memory SET value = jsonb_set(value::jsonb, '{retired,0,1}',
+            (SELECT to_jsonb(created_at + 1) FROM task))::text WHERE name = 'pingback_secrets'",
+    );
     app.connect_and("UPDATE task SET created_at = created_at - 901000000").await;
     app.connect_and(long_ago).await;
     let app = app.restart_with(never_solved(), &OWN_SECRET).await;

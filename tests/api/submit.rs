@@ -7,7 +7,6 @@ use reqwest::StatusCode;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use sqlx::Row as _;
 use tokio::task::JoinSet;
 
 use crate::harness::{TestApp, base64, data_file, never_solved, reply, solved_at_once, text_captcha};
@@ -550,12 +549,11 @@ async fn a_task_is_on_disk_with_its_images_before_the_reply() {
     let fields = [("type", Text("image")), ("file", Image(PNG)), ("imginstructions", Image(INSTRUCTION))];
     for encoding in ENCODINGS {
         let task = created(encoding.encode(app.submission(), &fields)).await;
-        let rows = sqlx::query("SELECT field, content FROM task_file JOIN task ON task.id = task_id WHERE task.id = $1 ORDER BY position")
-            .bind(id(&task).parse::<i64>().unwrap())
-            .fetch_all(&mut database)
-            .await
-            .unwrap();
-        let stored: Vec<(String, Vec<u8>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let rows: Vec<(i64, String, Vec<u8>)> = database
+            .rows("SELECT task.id, field, content FROM task_file JOIN task ON task.id = task_id ORDER BY position")
+            .await;
+        let of_task = rows.into_iter().filter(|(number, ..)| number.to_string() == id(&task));
+        let stored: Vec<_> = of_task.map(|(_, field, content)| (field, content)).collect();
         let expected = [("file".to_owned(), bytes(PNG)), ("imginstructions".to_owned(), bytes(INSTRUCTION))];
         assert_eq!(stored, expected);
     }

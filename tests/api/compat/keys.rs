@@ -1,7 +1,5 @@
 //! Who may call, and what a key is told that may not.
 
-use sha2::{Digest as _, Sha256};
-
 use super::{Scripts, body};
 use crate::harness::{TestApp, never_solved};
 
@@ -14,12 +12,7 @@ async fn with_tokens() -> TestApp {
     let app = TestApp::spawn().await;
     let mut database = app.connect().await;
     for (token, scopes) in [(ALICE, "submit,read"), (BOB, "submit,read"), (READER, "read")] {
-        sqlx::query("INSERT INTO token (name, digest, scopes, created_at) VALUES ('x', $1, $2, 0)")
-            .bind(Sha256::digest(token).as_slice())
-            .bind(scopes)
-            .execute(&mut database)
-            .await
-            .unwrap();
+        database.add_token("x", token, scopes).await;
     }
     app.restart_with(never_solved(), &[("PINGBOX_COMPAT__HOLD", "0s")]).await
 }

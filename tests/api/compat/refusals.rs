@@ -8,7 +8,6 @@ use axum::http::StatusCode;
 use pingbox::sandbox::Share;
 use rustix::process::Signal;
 use serde_json::json;
-use sqlx::Executor as _;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -162,11 +161,11 @@ async fn a_database_that_fails_is_a_full_queue_and_nothing_is_lost() {
     let app = TestApp::spawn().await;
     let scripts = Scripts::of(&app);
     let mut other = app.connect().await;
-    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    other.lock().await;
     assert_eq!(scripts.submit(&CAPTCHA).await, "ERROR_NO_SLOT_AVAILABLE");
     let report = [("action", "reportbad"), ("id", "1")];
     assert_eq!(scripts.ask(&report).await, "CAPCHA_NOT_READY");
-    other.execute("ROLLBACK").await.unwrap();
+    other.unlock().await;
     assert!(scripts.submit(&CAPTCHA).await.starts_with("OK|"));
 }
 
@@ -179,14 +178,14 @@ async fn what_is_stored_after_its_caller_was_sent_away_is_not_sent() {
     let scripts = Scripts::of(&app);
     assert_eq!(scripts.submit(&CAPTCHA).await, "OK|1");
     let mut other = app.connect().await;
-    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    other.lock().await;
     // One leaves by itself, the other is told to come back.
     let going =
         tokio::spawn(scripts.http.get(format!("{}/in.php?key=k&textcaptcha=gone", scripts.url)).send());
     assert_eq!(scripts.submit(&CAPTCHA).await, "ERROR_NO_SLOT_AVAILABLE");
     going.abort();
     drop(going.await);
-    other.execute("ROLLBACK").await.unwrap();
+    other.unlock().await;
     // The probe goes through the writer's queue, behind what was asked before.
     app.get("/readyz").await;
     let withdrawn = async {

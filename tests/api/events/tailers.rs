@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::Row as _;
 use tokio::time::timeout;
 
 use super::events;
@@ -93,12 +92,9 @@ async fn a_tailer_that_comes_and_goes_gets_every_event_once_in_order() {
     let sql = "SELECT (SELECT value FROM memory WHERE name = 'feed') || '-' || event.id, event.type,
                       event.captcha_id, pingback.code
                FROM event JOIN pingback ON pingback.id = pingback_id ORDER BY event.id";
-    let rows = sqlx::query(sql).fetch_all(&mut app.connect().await).await.unwrap();
-    let stored = |row: &sqlx::sqlite::SqliteRow| {
-        let column = |index: usize| row.get::<String, _>(index);
-        format!("{:?} {:?} {:?} {:?}", column(0), column(1), column(2), column(3))
-    };
-    let stored: Vec<_> = rows.iter().map(stored).collect();
+    let rows: Vec<(String, String, String, String)> = app.connect().await.rows(sql).await;
+    let stored: Vec<_> =
+        rows.iter().map(|row| format!("{:?} {:?} {:?} {:?}", row.0, row.1, row.2, row.3)).collect();
     assert_eq!(stored.len(), EVENTS);
     for (tailer, task) in tailing.into_iter().enumerate() {
         let told = timeout(PATIENCE, task).await.expect("it gets all of them").unwrap();

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fleet::{Fleet, REPLICAS};
-use crate::cluster::{Durability, Shutdown};
+use crate::database::cluster::{Durability, Shutdown};
 
 /// Callers that submit one captcha after another.
 const SUBMITTERS: u64 = 3;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::cluster::{Cluster, Durability};
+use crate::database::cluster::{Cluster, Durability};
 use crate::harness::{PATIENCE, SECRET, never_solved};
 use crate::process;
 use crate::program::{Server, free_address, http, pingbox};

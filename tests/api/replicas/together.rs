@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::{sleep, timeout};
 
 use super::fleet::{Fleet, REPLICAS};
-use crate::cluster::{Durability, Shutdown};
+use crate::database::cluster::{Durability, Shutdown};
 use crate::harness::{PATIENCE, reply};
 use crate::process::serve;
 
@@ -40,7 +40,7 @@ async fn answered_elsewhere(fleet: &Fleet) {
     let task = fleet.submit(0, "across").await;
     let captcha_id = fleet.captcha_id(1, &task).await;
     // Longer than anybody here has patience: only who is woken gets an answer.
-    let path = format!("/v1/tasks/{task}?wait=60");
+    let path = format!("/v1/tasks/{task}?wait=120");
     let waiting = fleet.get(2, &path);
     let answering = async {
         // The caller may have to be there first for this to mean anything; if it is not, it just reads.
