@@ -391,7 +391,9 @@ async fn sweep(
         // Those of this process are known to be on their way, whatever the clock says.
         lost = tx.tasks_in_sending(SWEEP_LIMIT, now.before(LONGEST_SENDING)).await?;
         lost.retain(|task| !sending.contains(&task.id));
-        lost.iter_mut().for_each(|task| task.lose_sender(now));
+        for task in &mut lost {
+            task.lose_sender(now);
+        }
     }
     tasks.retain_mut(|task| task.expire(now) || task.leave_unconfirmed(resubmit, now));
     tasks.append(&mut lost);
@@ -448,5 +450,5 @@ async fn claim(
             tx.insert_task_tokens(&tokens).await?;
         }
     }
-    Ok(Claimed { tasks, is_short_of_money, backoff })
+    Ok(Claimed { tasks, backoff, is_short_of_money })
 }

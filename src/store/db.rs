@@ -241,27 +241,32 @@ macro_rules! run {
                 let query = sqlx::query_with(sql.sqlite, bound);
                 query.$method(connection).await.map(|found| $then(found, $wrap_sqlite))
             }
+            // Apart, so that callers who wait take up no room for it.
             (Bound::Postgres(bound), On::Pool(Pool::Postgres(pool))) => {
-                // A connection that was lost while it rested is found out by the statement, which is run again.
-                let mut left = pool.options().get_max_connections();
-                loop {
-                    let mut borrowed = Borrowed::from(pool).await?;
-                    let query = sqlx::query_with(sql.postgres, bound.clone());
-                    let done = timeout(READ_DEADLINE, query.$method(borrowed.at_work())).await;
-                    match borrowed.judge(done) {
-                        Err(error) if is_lost(&error) && left > 0 => left -= 1,
-                        done => break done.map(|found| $then(found, $wrap_postgres)),
+                Box::pin(async move {
+                    // A connection that was lost while it rested is found out by the statement, which is run again.
+                    let mut left = pool.options().get_max_connections();
+                    loop {
+                        let mut borrowed = Borrowed::from(pool).await?;
+                        let query = sqlx::query_with(sql.postgres, bound.clone());
+                        let done = timeout(READ_DEADLINE, query.$method(borrowed.at_work())).await;
+                        match borrowed.judge(done) {
+                            Err(error) if is_lost(&error) && left > 0 => left -= 1,
+                            done => return done.map(|found| $then(found, $wrap_postgres)),
+                        }
                     }
-                }
+                })
+                .await
             }
             (Bound::Postgres(bound), On::Postgres(connection)) => {
                 // Whoever has the transaction has a deadline for all of it.
                 let query = sqlx::query_with(sql.postgres, bound);
-                query.$method(connection).await.map(|found| $then(found, $wrap_postgres))
+                let done = Box::pin(query.$method(connection)).await;
+                done.map(|found| $then(found, $wrap_postgres))
             }
             (Bound::Postgres(bound), On::Snapshot(borrowed)) => {
                 let query = sqlx::query_with(sql.postgres, bound);
-                let done = timeout(READ_DEADLINE, query.$method(borrowed.at_work())).await;
+                let done = Box::pin(timeout(READ_DEADLINE, query.$method(borrowed.at_work()))).await;
                 let done = borrowed.judge(done);
                 // The transaction goes on.
                 borrowed.is_well = false;

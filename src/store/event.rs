@@ -210,15 +210,15 @@ impl Store {
 }
 
 const ENDS: Sql = Sql {
-    sqlite: "SELECT (SELECT MIN(id) FROM event),
-        (SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'event')",
-    // Not the sequence: that is ahead while a transaction is under way.
-    postgres: "SELECT (SELECT MIN(id) FROM event), GREATEST((SELECT MAX(id) FROM event), deleted_through) FROM feed",
+    sqlite: "SELECT COALESCE((SELECT MIN(id) FROM event) - 1, latest), latest FROM (
+        SELECT COALESCE(MAX(seq), 0) AS latest FROM sqlite_sequence WHERE name = 'event')",
+    // Not by the oldest: what was rolled back leaves gaps, also before the first. Not by the sequence: that is ahead
+    // while a transaction is under way.
+    postgres: "SELECT deleted_through, GREATEST((SELECT MAX(id) FROM event), deleted_through) FROM feed",
 };
 
 fn ends(row: &db::Row) -> Result<FeedEnds, sqlx::Error> {
-    let latest = row.try_get(1)?;
-    Ok(FeedEnds { earliest: row.try_get::<Option<i64>, _>(0)?.map_or(latest, |oldest| oldest - 1), latest })
+    Ok(FeedEnds { earliest: row.try_get(0)?, latest: row.try_get(1)? })
 }
 
 /// Reads what the events are about.
