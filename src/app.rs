@@ -1,5 +1,6 @@
 //! The whole service: built from a configuration, run, and brought to an end.
 
+mod copy;
 mod emulation;
 mod parts;
 mod replicas;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use url::Url;
 
+pub(crate) use copy::{Copied, Step, copy};
 pub use emulation::run_sandbox;
 pub(crate) use setup::use_ring;
 pub(crate) use tls::{ca_certificate, check_files};

@@ -64,6 +64,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rcgen", &["tls"]),
     ("reqwest", &["provider", "client", "delivery", "sandbox"]),
     ("clap", &["cli"]),
+    ("indicatif", &["cli"]),
     ("prometheus_client", &["http"]),
     ("anyhow", &["app", "cli", "client", "telemetry"]),
 ];

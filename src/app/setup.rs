@@ -51,6 +51,11 @@ pub(super) async fn open_store(config: &Config, now: Timestamp) -> anyhow::Resul
     let used_with = if config.sandbox { "sandbox" } else { "account" };
     let mut writing = store.writing().await;
     let mut tx = writing.begin().await?;
+    if tx.is_unfinished_copy().await? {
+        bail!(
+            "the database of database.url holds an unfinished copy: run `pingbox copy` again until it says that it is done"
+        );
+    }
     let before = tx.recall(USED_WITH).await?;
     if before.as_deref() == Some(used_with) {
         tx.commit().await?;

@@ -2,6 +2,7 @@
 
 mod balance;
 mod config;
+mod copy;
 mod doctor;
 mod healthcheck;
 mod pingback;
@@ -23,6 +24,7 @@ pub use sandbox::SandboxArgs;
 pub use settings::SettingsArgs;
 
 use self::balance::BalanceArgs;
+use self::copy::CopyArgs;
 use self::doctor::DoctorArgs;
 use self::healthcheck::HealthcheckArgs;
 use self::pingback::PingbackArgs;
@@ -63,6 +65,8 @@ enum Command {
     /// The certificate that clients have to trust where a listener has one of its own
     #[command(subcommand)]
     Tls(TlsCommand),
+    /// Move everything from a SQLite file to PostgreSQL
+    Copy(Box<CopyArgs>),
     /// Ask a running server whether it is ready, for container health checks
     Healthcheck(HealthcheckArgs),
 }
@@ -99,6 +103,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run().await,
             Command::Config(config) => config.run().map(|()| ExitCode::SUCCESS),
             Command::Tls(tls) => tls.run().map(|()| ExitCode::SUCCESS),
+            Command::Copy(copy) => copy.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }
     }

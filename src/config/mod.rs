@@ -3,9 +3,11 @@
 //! [`Sources`] holds what was given and [`KEYS`] what can be given. [`Config::load`] settles which
 //! value of each key counts, turns it into its type, checks what must fit together, and reports
 //! everything that is wrong at once. [`Sources::print`] shows the values and where they came from.
+//! [`CopyEnds`] is for a move to another database.
 //! [`Remote`] is for the commands that call a running server, and need no configuration.
 
 mod checks;
+mod copy;
 mod file;
 mod keys;
 mod load;
@@ -23,6 +25,7 @@ mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+pub use copy::{CopyEnds, CopyFlags};
 pub use keys::{KEYS, Key, Kind};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use remote::{InvalidServer, Remote, ServerUrl, trusted_ca};

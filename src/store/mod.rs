@@ -2,6 +2,7 @@
 
 mod account;
 mod caller_url;
+mod copy;
 mod db;
 mod delivery;
 mod event;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 pub(crate) use account::{AccountId, Credit};
+pub(crate) use copy::{Copied, Copy, Step};
 pub(crate) use delivery::{Due, Look, Target, WebhookState};
 pub(crate) use event::{EventFilter, FeedEnds, Happened};
 pub(crate) use listen::Topic;

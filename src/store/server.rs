@@ -113,6 +113,29 @@ impl Server {
             None => self.options(),
         }
     }
+
+    /// A first connection, to a server that is fit to keep answers; and where it is: host, port and name of the
+    /// database.
+    ///
+    /// # Errors
+    /// When it cannot be reached for 30 s, or is not fit.
+    pub(super) async fn connect(&self) -> Result<(PgConnection, String), ServerError> {
+        let options = self.options()?;
+        let place = place(&options);
+        let failed = |source| ServerError::Connect { place: place.clone(), source };
+        let mut first = connect(&options).await.map_err(failed)?;
+        if self.listen_url.is_some()
+            && let Ok(mut straight) = self.listen_options()?.connect().await
+        {
+            if identity(&mut straight).await.map_err(failed)? != identity(&mut first).await.map_err(failed)? {
+                return Err(ServerError::Elsewhere);
+            }
+            // Migrating takes a lock of the session, which a pooler might leave behind.
+            first = straight;
+        }
+        check(&mut first, &place).await?;
+        Ok((first, place))
+    }
 }
 
 /// How to connect. It holds the password, and prints without it.
@@ -161,19 +184,7 @@ impl Store {
     pub(crate) async fn connect(server: &Server) -> Result<Self, ServerError> {
         let options = server.options()?;
         let listen_options = server.listen_options()?;
-        let place = place(&options);
-        let failed = |source| ServerError::Connect { place: place.clone(), source };
-        let mut first = connect(&options).await.map_err(failed)?;
-        if server.listen_url.is_some()
-            && let Ok(mut straight) = listen_options.connect().await
-        {
-            if identity(&mut straight).await.map_err(failed)? != identity(&mut first).await.map_err(failed)? {
-                return Err(ServerError::Elsewhere);
-            }
-            // Migrating takes a lock of the session, which a pooler might leave behind.
-            first = straight;
-        }
-        check(&mut first, &place).await?;
+        let (mut first, place) = server.connect().await?;
         MIGRATIONS.run(&mut first).await.map_err(|error| match error {
             MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
                 ServerError::Newer(place.clone())

@@ -248,6 +248,14 @@ impl WriteTx<'_> {
         matches!(self.scope, Scope::Postgres(_))
     }
 
+    /// The connection to the server, for what only a server is told; `None` on a file.
+    pub(super) fn server(&mut self) -> Option<&mut PgConnection> {
+        match &mut self.scope {
+            Scope::Postgres(transaction) => Some(transaction.connection()),
+            Scope::Sqlite(_) | Scope::EachAlone(_) => None,
+        }
+    }
+
     pub(super) fn query(&mut self, sql: impl Into<Sql>) -> Query<'_> {
         match &mut self.scope {
             Scope::Sqlite(transaction) => Connection::Sqlite(transaction).query(sql),
