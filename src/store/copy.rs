@@ -6,6 +6,8 @@ mod page;
 mod source;
 mod tables;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
