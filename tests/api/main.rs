@@ -9,6 +9,7 @@ mod bad_input;
 mod cli;
 mod cli_client;
 mod compat;
+mod copy;
 mod crash;
 mod database;
 mod delivery;
