@@ -667,4 +667,47 @@ mod tests {
         let ends = "SELECT COUNT(*) FROM event WHERE type = 'task.solved'";
         assert_eq!(stores[0].number(ends).await, i64::from(ROUNDS));
     }
+
+    /// A task that was taken out of the queue; it says when.
+    async fn claimed(ingest: &Ingest) -> Task {
+        let submission = Submission::parse(text_captcha()).unwrap();
+        let (owner, idempotency, daily_limit, pingback) = (TokenId::LOCAL, None, None, None);
+        ingest.submit(Submit { owner, submission, idempotency, daily_limit, pingback }).await.unwrap();
+        let claim = Claim { limit: 1, tokens: Vec::new(), budget: None };
+        ingest.claim(claim).await.unwrap().tasks.remove(0)
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_attempt_came_to_does_not_end_a_later_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ingest, writer) = idle_writer(&folder).await;
+        let store = writer.store.clone();
+        tokio::spawn(writer.run());
+        let task = claimed(&ingest).await;
+        // Somebody gave up on whoever had sent it, and sent it again.
+        let earlier = task.sent_at.map(|sent_at| sent_at.before(Duration::from_secs(300)));
+        for late in [Sent::Unsent, Sent::Refused(crate::model::ErrorCode::known("ERROR_PAGEURL"))] {
+            ingest.record_sent(task.id, earlier, late).await.unwrap();
+            assert_eq!(store.tasks(&[task.id]).await.unwrap()[0].status, Status::Submitting);
+        }
+        ingest.record_sent(task.id, task.sent_at, Sent::Unsent).await.unwrap();
+        assert_eq!(store.tasks(&[task.id]).await.unwrap()[0].status, Status::Queued);
+    }
+
+    #[tokio::test]
+    async fn a_captcha_id_that_is_recorded_twice_brings_credit_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ingest, writer) = idle_writer(&folder).await;
+        let (store, account) = (writer.store.clone(), writer.account.clone());
+        tokio::spawn(writer.run());
+        for _ in 0..100 {
+            ingest.pay(0).await.unwrap();
+        }
+        let task = claimed(&ingest).await;
+        let sent = Sent::Accepted { captcha_id: "71".parse().unwrap(), at: Timestamp::now(), ask_at: None };
+        for _ in 0..2 {
+            ingest.record_sent(task.id, task.sent_at, sent.clone()).await.unwrap();
+        }
+        assert_eq!(store.credit(&account).await.unwrap().calls.level(), 1200 - 100 + 20);
+    }
 }

@@ -276,6 +276,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_somebody_else_has_ended_is_not_begun_again_by_a_late_result() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let read = store.delivery(1, None).await.unwrap().unwrap();
+        let mut writing = store.writing().await;
+        let mut tx = writing.begin().await.unwrap();
+        let delivered =
+            Delivery { status: DeliveryStatus::Delivered, attempts: 1, ended_at: Some(NOW), ..read.clone() };
+        tx.store_delivery(&delivered).await.unwrap();
+        tx.store_delivery(&Delivery { attempts: 1, ..read }).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(store.delivery(1, None).await.unwrap().unwrap().status, DeliveryStatus::Delivered);
+    }
+
+    #[tokio::test]
     async fn of_many_only_those_that_have_ended_begin_anew() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;

@@ -264,3 +264,81 @@ impl WriteTx<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Store;
+    use super::*;
+
+    const KEEP: &str = "INSERT INTO memory (name, value) VALUES ('kept', 'yes')";
+
+    fn server(writing: &mut Writing) -> &mut ServerConnection {
+        match writing.connection().unwrap() {
+            WriteConnection::Postgres(server) => server,
+            WriteConnection::Sqlite(_) => panic!("it is on a server"),
+        }
+    }
+
+    /// Ends every other connection, as an operator would.
+    async fn cut(store: &Store) {
+        const SQL: &str = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        store.reader.query(SQL).fetch_one().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_without_word_of_it_is_known_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(store) = Store::on_postgres(&folder).await else { return };
+        let mut writing = store.writing().await;
+        let transaction = server(&mut writing).begin().await.unwrap();
+        let number = transaction.number.clone();
+        transaction.commit().await.unwrap();
+        server(&mut writing).open = None;
+        server(&mut writing).settle(&number).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_lost_before_its_commit_is_known_not_to_be_stored_and_may_be_done_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(store) = Store::on_postgres(&folder).await else { return };
+        let mut writing = store.writing().await;
+        let mut tx = writing.begin().await.unwrap();
+        tx.query(KEEP).execute().await.unwrap();
+        cut(&store).await;
+        let error = tx.commit().await.unwrap_err();
+        assert!(error.is_lost(), "{error:?}");
+        assert_eq!(store.recall("kept").await.unwrap(), None);
+        let mut tx = writing.begin().await.unwrap();
+        tx.query(KEEP).execute().await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(store.recall("kept").await.unwrap().as_deref(), Some("yes"));
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_given_up_leaves_the_turn_to_others_at_once() {
+        let Some(stores) = Store::several_on_postgres(2).await else { return };
+        let mut writing = stores[0].writing().await;
+        let mut tx = writing.begin().await.unwrap();
+        tx.query(KEEP).execute().await.unwrap();
+        drop(tx);
+        let mut other = stores[1].writing().await;
+        // The server would cut off one that is idle after 5 s; the lock is waited for longer than that.
+        let begun = Instant::now();
+        let mut tx = other.begin().await.unwrap();
+        assert!(begun.elapsed() < PATIENCE, "it did not have to be cut off");
+        assert_eq!(tx.recall("kept").await.unwrap(), None);
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn readers_whose_connections_were_cut_read_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(store) = Store::on_postgres(&folder).await else { return };
+        store.feed_ends().await.unwrap();
+        store.recall("feed").await.unwrap();
+        cut(&store).await;
+        store.recall("feed").await.unwrap();
+        store.events(0, &crate::store::EventFilter::ALL, 1).await.unwrap();
+    }
+}

@@ -104,7 +104,9 @@ impl Target {
     /// Has numbers go on where the source's end: of rows, of events, and so of cursors.
     pub(super) async fn number(&self, source: &Identity) -> Result<(), CopyError> {
         const ROWS: &str = "SELECT setval(pg_get_serial_sequence($1, 'id')::regclass, $2)";
-        const EVENTS: &str = "UPDATE feed SET deleted_through = $1";
+        // Retention deletes from the beginning, without holes.
+        const EVENTS: &str =
+            "UPDATE feed SET deleted_through = COALESCE((SELECT MIN(id) - 1 FROM event), $1)";
         let mut writing = self.store.writing().await;
         let mut tx = writing.begin().await?;
         self.claim(&mut tx).await?;
