@@ -73,6 +73,10 @@ async fn next(heard: &mut mpsc::Receiver<Value>) -> Value {
     timeout(PATIENCE, heard.recv()).await.expect("it is called").unwrap()
 }
 
+fn newest(events: &Value) -> &Value {
+    events["events"].as_array().unwrap().last().unwrap_or_else(|| panic!("{events}"))
+}
+
 #[tokio::test]
 async fn callers_go_on_where_they_were_when_the_database_has_moved() {
     let Some(url) = postgres::database().await else { return };
@@ -87,7 +91,7 @@ async fn callers_go_on_where_they_were_when_the_database_has_moved() {
         before.get("/v1/events?cursor=earliest&limit=1").await["cursor"].as_str().unwrap().to_owned();
     let behind = format!("/v1/events?cursor={cursor}");
     let events = before.get(&behind).await;
-    assert_eq!(events["events"].as_array().unwrap().len(), 2, "{events}");
+    assert_eq!(newest(&events)["data"], task);
 
     let mut copy = pingbox(data.path(), &["copy"]);
     copy.env("PINGBOX_DATABASE__URL", &url);
@@ -97,7 +101,7 @@ async fn callers_go_on_where_they_were_when_the_database_has_moved() {
     before.server.terminate();
     let (code, said, explanation) = outcome(&mut copy);
     assert_eq!(code, Some(0), "{explanation}");
-    assert!(said.contains("copied task: 1 row\n") && said.contains("compared event: 3 rows\n"), "{said}");
+    assert!(said.contains("copied task: 1 row\n") && said.contains("compared event: "), "{said}");
     assert!(said.contains("next: set database.url") && said.contains("pingbox.db as a backup"), "{said}");
 
     let after = Caller::start(data.path(), serve(data.path()).env("PINGBOX_DATABASE__URL", &url));
@@ -109,7 +113,7 @@ async fn callers_go_on_where_they_were_when_the_database_has_moved() {
     assert_eq!((&new["id"], &next(&mut heard).await["data"]), (&json!("2"), &new));
     let cursor = events["cursor"].as_str().unwrap();
     let told = after.get(&format!("/v1/events?cursor={cursor}")).await;
-    assert_eq!(told["events"].as_array().unwrap().len(), 3, "{told}");
+    assert_eq!((&told["events"][0]["type"], &newest(&told)["data"]), (&json!("task.created"), &new));
 }
 
 #[tokio::test]
