@@ -109,3 +109,6 @@ impl TokenKeeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,6 @@ use tokio::time::timeout;
 
 use super::*;
 
-mod replicas;
-
 const ROUNDS: i64 = 200_000;
 
 /// An event comes about at the moment at which its reader has the last one: between its look for the next and its

@@ -1,14 +1,18 @@
 //! Three replicas on one database, each with eight writers that dawdle, and one who follows the feed.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use crate::feed::Feed;
 use crate::ingest::Heralds;
 use crate::model::{Outcome, Pingback, Timestamp};
 use crate::replicas::{Echo, News};
-use crate::store::Parked;
+use crate::store::{EventFilter, Parked, Store};
 
 const REPLICAS: u32 = 3;
 const WRITERS: u32 = 8;
