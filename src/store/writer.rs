@@ -22,7 +22,7 @@ use super::{StoreError, is_lost};
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
     SET LOCAL synchronous_commit TO on;
     SET LOCAL idle_in_transaction_session_timeout TO '5s';
-    SET LOCAL lock_timeout TO '10s';
+    SET LOCAL lock_timeout TO '7s';
     SET LOCAL statement_timeout TO '30s';
     SET LOCAL jit TO off;
     SET LOCAL enable_seqscan TO off;
@@ -40,7 +40,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How long a question may take about what became of a transaction.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a transaction may take to begin, or to commit: longer than the server waits for a lock.
-const TURN_DEADLINE: Duration = Duration::from_secs(12);
+const TURN_DEADLINE: Duration = Duration::from_secs(9);
 
 /// The connection that writes.
 #[derive(Debug)]

@@ -137,13 +137,20 @@ async fn answers_of_any_shape_come_back_as_they_came() {
         "{\"token\": \"a|b\"}",
         "пятница ☃ 𝄞",
         " leading and trailing ",
-        "with\0nul",
         long.as_str(),
     ] {
         let (id, captcha_id) = app.submitted().await;
         assert_eq!(app.pingback(&captcha_id, code).await, StatusCode::OK);
         assert_eq!(app.task(&id).await["answer"]["text"], code);
     }
+}
+
+#[tokio::test]
+async fn what_a_database_may_not_take_is_marked_as_damage() {
+    let app = TestApp::spawn().await;
+    let (id, captcha_id) = app.submitted().await;
+    assert_eq!(app.pingback(&captcha_id, "with\0nul").await, StatusCode::OK);
+    assert_eq!(app.task(&id).await["answer"]["text"], "with\u{fffd}nul");
 }
 
 #[tokio::test]
