@@ -231,6 +231,7 @@ impl Wiring<'_> {
                 heralds: &heralds,
                 desk: &desk,
                 access: &access,
+                lead: &lead,
             };
             others.start(shared, self.parts, self.shutdown).await?;
         }

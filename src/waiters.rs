@@ -87,6 +87,11 @@ impl<K: Eq + Hash + Clone, V: Clone> Waiters<K, V> {
 }
 
 impl<K: Eq + Hash, V> Waiters<K, V> {
+    /// Whether anybody waits for anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0
+    }
+
     /// Whether anybody waits for it.
     pub(crate) fn has(&self, key: &K) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0 && self.shard(key).contains_key(key)

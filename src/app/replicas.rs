@@ -44,6 +44,7 @@ pub(super) struct Shared<'a> {
     pub(super) heralds: &'a Heralds,
     pub(super) desk: &'a Arc<ReportDesk>,
     pub(super) access: &'a Arc<Access>,
+    pub(super) lead: &'a Lead,
 }
 
 impl Others {
@@ -54,9 +55,9 @@ impl Others {
         parts: &Parts,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let Shared { config, store, account, heralds, desk, access } = shared;
+        let Shared { config, store, account, heralds, desk, access, lead } = shared;
         let Self { news, candidate } = self;
-        let echo = Echo::new(store.clone(), heralds.clone(), Arc::clone(&news)).await?;
+        let echo = Echo::new(store.clone(), heralds.clone(), Arc::clone(&news), lead.clone()).await?;
         parts.start("echo of other replicas", echo.run(shutdown.clone()));
         let keeping_up = account.clone().keep_up(Arc::clone(&news), shutdown.clone());
         parts.start("account shared with other replicas", keeping_up);

@@ -235,13 +235,14 @@ impl Check {
     }
 
     pub(super) fn text(&mut self, name: &str, max_chars: usize) -> Option<String> {
-        self.text_that(name, |text| match text.chars().count() {
-            0 => Err("is empty".to_owned()),
-            count if count > max_chars => {
-                Err(format!("has {count} characters; up to {max_chars} are allowed"))
-            }
-            _ if text.contains('\0') => Err("holds a NUL character".to_owned()),
-            _ => Ok(text),
+        self.text_that(name, |text| in_bounds(text, max_chars))
+    }
+
+    /// The same for text that is stored as it is: no database has to take NUL characters.
+    pub(super) fn label(&mut self, name: &str, max_chars: usize) -> Option<String> {
+        self.text_that(name, |text| match in_bounds(text, max_chars) {
+            Ok(text) if text.contains('\0') => Err("holds a NUL character".to_owned()),
+            checked => checked,
         })
     }
 
@@ -282,5 +283,13 @@ fn image_bytes(value: FieldValue) -> Result<Bytes, String> {
         FieldValue::Text(text) => image::from_base64(&text)
             .map_err(|detail| format!("{detail}: give a file part (with curl, file=@name) or base64 text")),
         _ => Err("is not an image: give a file (multipart) or base64 text".to_owned()),
+    }
+}
+
+fn in_bounds(text: String, max_chars: usize) -> Result<String, String> {
+    match text.chars().count() {
+        0 => Err("is empty".to_owned()),
+        count if count > max_chars => Err(format!("has {count} characters; up to {max_chars} are allowed")),
+        _ => Ok(text),
     }
 }

@@ -45,7 +45,7 @@ impl Submission {
             Err(error) => return Err([vec![error], errors].concat()),
         };
         let mut check = Check { fields, errors: std::mem::take(&mut errors) };
-        let tag = check.text("tag", MAX_TAG_CHARS);
+        let tag = check.label("tag", MAX_TAG_CHARS);
         let priority = check.number("priority", -MAX_PRIORITY, MAX_PRIORITY);
         let ttl = check.seconds("ttl", MAX_TTL_SECS);
         let webhook_url = check.url("webhook_url");

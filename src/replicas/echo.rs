@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{News, SAFETY_INTERVAL};
+use super::{Lead, News, SAFETY_INTERVAL};
 use crate::ingest::Heralds;
 use crate::model::{EventKind, TaskId};
 use crate::store::{Happened, Store, StoreError};
@@ -20,15 +20,21 @@ pub(crate) struct Echo {
     store: Store,
     heralds: Heralds,
     news: Arc<News>,
+    lead: Lead,
     /// Behind the event with this number.
     place: i64,
 }
 
 impl Echo {
     /// From what there is now on. To be made before anybody waits.
-    pub(crate) async fn new(store: Store, heralds: Heralds, news: Arc<News>) -> Result<Self, StoreError> {
+    pub(crate) async fn new(
+        store: Store,
+        heralds: Heralds,
+        news: Arc<News>,
+        lead: Lead,
+    ) -> Result<Self, StoreError> {
         let place = store.feed_ends().await?.latest;
-        Ok(Self { store, heralds, news, place })
+        Ok(Self { store, heralds, news, lead, place })
     }
 
     /// Wakes until `shutdown`.
@@ -39,13 +45,42 @@ impl Echo {
                 Some(Ok(false)) | None => {}
                 Some(Err(error)) => warn!(%error, "Could not read what other replicas did: {error}"),
             }
-            let told = timeout(SAFETY_INTERVAL, self.news.events.notified());
-            shutdown.run_until_cancelled(told).await;
+            // While nobody waits here, there is one look a second.
+            let mut until = Instant::now() + SAFETY_INTERVAL;
+            while let Some(Ok(())) =
+                shutdown.run_until_cancelled(timeout_at(until, self.news.events.notified())).await
+            {
+                self.heralds.committed.notify_one();
+                self.heralds.called_back.notify_one();
+                if self.is_awaited() {
+                    until = Instant::now();
+                }
+            }
         }
+    }
+
+    /// Whether anybody here wants to know what happens: callers, or the dispatcher.
+    fn is_awaited(&self) -> bool {
+        let Heralds { waiters, answers, sent, .. } = &self.heralds;
+        self.lead.is_held() || !(waiters.is_empty() && answers.is_empty() && sent.is_empty())
+    }
+
+    /// Leaves out what nobody waited for. Whoever comes later reads for itself what has happened before.
+    async fn skip(&mut self) -> Result<(), StoreError> {
+        let latest = self.store.feed_ends().await?.latest;
+        // Who came during the read may have read less than that.
+        if !self.is_awaited() {
+            self.place = latest;
+        }
+        Ok(())
     }
 
     /// Wakes who waits for what has happened since the last look; whether there may be more.
     async fn look(&mut self) -> Result<bool, StoreError> {
+        if !self.is_awaited() {
+            self.skip().await?;
+            return Ok(false);
+        }
         let happened = self.store.happened(self.place, PAGE).await?;
         let Some(last) = happened.last() else {
             // A database that was restored may have gone back.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::feed::Feed;
 use crate::ingest::Heralds;
 use crate::model::{Outcome, Pingback, Timestamp};
-use crate::replicas::{Echo, News};
+use crate::replicas::{Echo, Lead, News};
 use crate::store::{EventFilter, Parked, Store};
 
 const REPLICAS: u32 = 3;
@@ -62,7 +62,8 @@ fn follow(store: Store, shutdown: CancellationToken) -> mpsc::UnboundedReceiver<
     let (sender, seen) = mpsc::unbounded_channel();
     let following = async move {
         let (heralds, news) = (Heralds::default(), Arc::new(News::default()));
-        let echo = Echo::new(store.clone(), heralds.clone(), Arc::clone(&news)).await.unwrap();
+        let echo =
+            Echo::new(store.clone(), heralds.clone(), Arc::clone(&news), Lead::always()).await.unwrap();
         let feed = Arc::new(Feed::new(store.clone(), Arc::clone(&heralds.committed)).await.unwrap());
         tokio::spawn(echo.run(shutdown.clone()));
         tokio::spawn(news.hear(store, shutdown.clone()));
