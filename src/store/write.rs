@@ -327,7 +327,7 @@ impl WriteTx<'_> {
 
     /// Gives up on every open task; how many there were.
     pub(crate) async fn abandon_open_tasks(&mut self, now: Timestamp) -> Result<u64, StoreError> {
-        const SQL: &str = "UPDATE task SET status = 'expired', error = $1, answered_at = $2
+        const SQL: &str = "UPDATE task SET status = 'expired', error = $1, answered_at = $2, reason = NULL
             WHERE answered_at IS NULL";
         let done = self.query(SQL).bind(ErrorCode::EXPIRED).bind(now.as_micros()).execute().await?;
         Ok(done)
