@@ -19,6 +19,8 @@ mod server;
 mod signing;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod unmatched;
 mod webhook;
 mod write;
