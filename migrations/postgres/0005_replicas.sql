@@ -46,3 +46,10 @@ FOR EACH ROW WHEN (NEW.name <> 'probed_at') EXECUTE FUNCTION tell('account');
 
 -- A task whose sender is gone is found by when it was sent.
 CREATE INDEX task_submitting ON task (sent_at) WHERE status = 'submitting';
+
+-- Which transaction of each writer was committed last: one whose commit was not confirmed is known by that.
+CREATE TABLE turn (
+    holder BIGINT NOT NULL PRIMARY KEY,     -- a number that each process makes anew
+    number BIGINT NOT NULL,
+    at     BIGINT NOT NULL
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);

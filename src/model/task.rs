@@ -255,7 +255,8 @@ impl Task {
                 self.captcha_id = Some(captcha_id);
                 self.submitted_at = Some(at);
             }
-            if matches!(self.status, Status::Submitting | Status::Unconfirmed) {
+            // Also one that went back into the queue: the provider has it, and must not get it twice.
+            if matches!(self.status, Status::Queued | Status::Submitting | Status::Unconfirmed) {
                 self.status = Status::Submitted;
                 self.due_at = ask_at;
                 self.reason = None;

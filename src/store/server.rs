@@ -87,6 +87,9 @@ pub(crate) enum ServerError {
         "database.listen_url leads to another database than database.url: no replica would be heard there"
     )]
     Elsewhere,
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Randomness(#[from] getrandom::Error),
     /// It was written by a later version of pingbox.
     #[error("the database at {0} was written by a newer pingbox: use that version, or another database")]
     Newer(String),
@@ -197,7 +200,7 @@ impl Store {
             // A lost connection is found out by the statement itself, which is a turn less.
             Pool::Postgres(pool.test_before_acquire(false).connect_lazy_with(options.expose()))
         };
-        let writer = WriteConnection::Postgres(Box::new(ServerConnection::new(options.clone())));
+        let writer = WriteConnection::Postgres(Box::new(ServerConnection::new(options.clone())?));
         info!("The database is PostgreSQL at {place}");
         Ok(Self {
             reader: readers(server.pool_size),

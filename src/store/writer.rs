@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgConnection, Row as _, Sqlite, SqliteConnection, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -28,17 +28,14 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
     SET LOCAL enable_seqscan TO off;
     SET LOCAL enable_hashjoin TO off;
     SET LOCAL enable_mergejoin TO off;
-    SELECT pg_advisory_xact_lock(31641120293416824);
-    SELECT pg_current_xact_id()::text AS number";
-/// What became of the transaction with this number.
-const STATUS: &str = "SELECT pg_xact_status($1::xid8)";
+    SELECT pg_advisory_xact_lock(31641120293416824)";
+/// The last transaction of this connection's owner that was committed.
+const LAST_TURN: &str = "SELECT number FROM turn WHERE holder = $1";
 /// How long a write waits for a server that is away. Restarts take less; when it is away for longer, writes fail at
 /// once until it is back.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries to connect.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// How long a question may take about what became of a transaction.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a transaction may take to begin, or to commit: longer than the server waits for a lock.
 const TURN_DEADLINE: Duration = Duration::from_secs(9);
 
@@ -54,6 +51,9 @@ pub(super) enum WriteConnection {
 pub(super) struct ServerConnection {
     options: ServerOptions,
     open: Option<PgConnection>,
+    /// By which its transactions are known, and how many there were.
+    holder: i64,
+    turns: i64,
     /// When it was first found to be away.
     down_since: Option<Instant>,
 }
@@ -62,8 +62,8 @@ pub(super) struct ServerConnection {
 /// gives the turn to others.
 struct ServerTransaction<'c> {
     server: &'c mut ServerConnection,
-    /// By which the server knows it.
-    number: String,
+    /// The how manieth it is.
+    turn: i64,
     is_over: bool,
 }
 
@@ -131,8 +131,11 @@ impl WriteConnection {
 }
 
 impl ServerConnection {
-    pub(super) fn new(options: ServerOptions) -> Self {
-        Self { options, open: None, down_since: None }
+    /// # Errors
+    /// When the system gives no randomness.
+    pub(super) fn new(options: ServerOptions) -> Result<Self, getrandom::Error> {
+        let holder = i64::try_from(getrandom::u64()? >> 1).unwrap_or_default();
+        Ok(Self { options, open: None, holder, turns: 0, down_since: None })
     }
 
     /// Begins a transaction, on a new connection if there is none or the old one is lost.
@@ -141,53 +144,63 @@ impl ServerConnection {
             match self.send_begin().await {
                 Err(error) if error.is_lost() => {}
                 begun => {
-                    let number = begun?;
-                    return Ok(ServerTransaction { server: self, number, is_over: false });
+                    begun?;
+                    return Ok(self.transaction());
                 }
             }
         }
         self.open = Some(self.connect().await?);
-        let number = self.send_begin().await?;
-        Ok(ServerTransaction { server: self, number, is_over: false })
+        self.send_begin().await?;
+        Ok(self.transaction())
     }
 
-    /// The number of the transaction.
-    async fn send_begin(&mut self) -> Result<String, StoreError> {
+    fn transaction(&mut self) -> ServerTransaction<'_> {
+        self.turns += 1;
+        ServerTransaction { turn: self.turns, server: self, is_over: false }
+    }
+
+    async fn send_begin(&mut self) -> Result<(), StoreError> {
         // Dropped in the middle, or failed, the connection is of no use.
         let mut connection = self.open.take().ok_or(sqlx::Error::PoolClosed)?;
-        let begun = timeout(TURN_DEADLINE, sqlx::raw_sql(BEGIN).fetch_all(&mut connection)).await;
-        let rows = begun.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-        let number = rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get("number")?;
+        let begun = timeout(TURN_DEADLINE, sqlx::raw_sql(BEGIN).execute(&mut connection)).await;
+        begun.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
         self.open = Some(connection);
-        Ok(number)
+        Ok(())
     }
 
-    /// What became of a transaction whose commit was not confirmed: `Ok` if it is stored. It is asked for until the
-    /// server knows, as long as it is waited for.
-    async fn settle(&mut self, number: &str) -> Result<(), StoreError> {
-        let in_doubt = |error| StoreError::InDoubt(error);
+    /// What became of a transaction whose commit was not confirmed: `Ok` if it is stored. The number that the server
+    /// gave it does not tell: after a crash another one may have it.
+    async fn settle(&mut self, turn: i64) -> Result<(), StoreError> {
         let begun = Instant::now();
+        let mut last = sqlx::Error::PoolTimedOut;
         while begun.elapsed() < PATIENCE * 2 {
-            let mut connection = self.connect().await.map_err(in_doubt)?;
-            let asked =
-                timeout(CONNECT_DEADLINE, sqlx::query(STATUS).bind(number).fetch_one(&mut connection));
-            if let Ok(Ok(row)) = asked.await {
-                match row.try_get(0).map_err(in_doubt)? {
-                    Some("committed") => {
-                        self.open = Some(connection);
-                        return Ok(());
-                    }
-                    Some("aborted") => {
-                        self.open = Some(connection);
-                        let lost = std::io::Error::from(std::io::ErrorKind::ConnectionAborted);
-                        return Err(StoreError::Failed(sqlx::Error::Io(lost)));
-                    }
-                    _ => {}
+            match self.last_turn().await {
+                Ok(Some(stored)) if stored == turn => return Ok(()),
+                Ok(_) => {
+                    let lost = std::io::Error::from(std::io::ErrorKind::ConnectionAborted);
+                    return Err(StoreError::Failed(sqlx::Error::Io(lost)));
                 }
+                Err(StoreError::Failed(error) | StoreError::InDoubt(error)) => last = error,
             }
+            self.open = None;
             sleep(RETRY_PAUSE).await;
         }
-        Err(StoreError::InDoubt(sqlx::Error::PoolTimedOut))
+        Err(StoreError::InDoubt(last))
+    }
+
+    /// Read when the lock is ours: then the transaction that had it before is over.
+    async fn last_turn(&mut self) -> Result<Option<i64>, StoreError> {
+        self.open = Some(self.connect().await?);
+        self.send_begin().await?;
+        let mut connection = self.open.take().ok_or(sqlx::Error::PoolClosed)?;
+        let asked = async {
+            let row = sqlx::query(LAST_TURN).bind(self.holder).fetch_optional(&mut connection).await?;
+            sqlx::raw_sql("ROLLBACK").execute(&mut connection).await?;
+            row.map(|row| row.try_get(0)).transpose()
+        };
+        let last = timeout(TURN_DEADLINE, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        self.open = Some(connection);
+        Ok(last)
     }
 
     async fn connect(&mut self) -> Result<PgConnection, sqlx::Error> {
@@ -206,17 +219,26 @@ impl ServerConnection {
 }
 
 impl ServerTransaction<'_> {
+    /// Leaves word of itself and commits, in one turn to the server.
     async fn commit(mut self) -> Result<(), StoreError> {
-        let done = timeout(TURN_DEADLINE, sqlx::raw_sql("COMMIT").execute(self.connection())).await;
+        let (holder, turn) = (self.server.holder, self.turn);
+        // Of numbers alone.
+        let commit = AssertSqlSafe(format!(
+            "INSERT INTO turn (holder, number, at) VALUES ({holder}, {turn}, clock_micros())
+                ON CONFLICT (holder) DO UPDATE SET number = excluded.number, at = excluded.at;
+            COMMIT"
+        ));
+        let done = timeout(TURN_DEADLINE, sqlx::raw_sql(commit).execute(self.connection())).await;
         self.is_over = true;
-        match done {
-            Ok(Ok(_)) => return Ok(()),
-            // The server says that it has rolled back, and goes on.
-            Ok(Err(refused @ sqlx::Error::Database(_))) if !is_lost(&refused) => return Err(refused.into()),
-            Ok(Err(_)) | Err(_) => {}
+        if let Ok(Ok(_)) = done {
+            return Ok(());
         }
         self.server.open = None;
-        self.server.settle(&self.number).await
+        match done {
+            // The server says that it has rolled back.
+            Ok(Err(refused @ sqlx::Error::Database(_))) if !is_lost(&refused) => Err(refused.into()),
+            _ => self.server.settle(turn).await,
+        }
     }
 
     fn connection(&mut self) -> &mut PgConnection {
@@ -292,10 +314,13 @@ mod tests {
         let Some(store) = Store::on_postgres(&folder).await else { return };
         let mut writing = store.writing().await;
         let transaction = server(&mut writing).begin().await.unwrap();
-        let number = transaction.number.clone();
+        let turn = transaction.turn;
         transaction.commit().await.unwrap();
         server(&mut writing).open = None;
-        server(&mut writing).settle(&number).await.unwrap();
+        server(&mut writing).settle(turn).await.unwrap();
+        // One that has left no word was rolled back.
+        let error = server(&mut writing).settle(turn + 1).await.unwrap_err();
+        assert!(error.is_lost(), "{error:?}");
     }
 
     #[tokio::test]

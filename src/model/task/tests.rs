@@ -191,3 +191,13 @@ fn a_price_that_nobody_told_is_estimated_and_a_failure_costs_nothing() {
     task.settle(&failed, Via::Pingback);
     assert_eq!((task.price, task.price_estimated), (None, false));
 }
+
+#[test]
+fn a_captcha_id_that_comes_late_takes_the_task_out_of_the_queue() {
+    let mut task = task();
+    task.start_sending(NOW);
+    task.record_sent(Sent::Unsent, NOW);
+    assert_eq!(task.status, Status::Queued);
+    task.record_sent(accepted(), NOW);
+    assert_eq!(task.status, Status::Submitted);
+}
