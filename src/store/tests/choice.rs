@@ -79,7 +79,7 @@ fn on_tasks() -> BoxedStrategy<Operation> {
 fn on_deliveries() -> BoxedStrategy<Operation> {
     let owner = || option::weighted(0.4, OWNERS);
     prop_oneof![
-        8 => (0..60_usize, tried(), prop::bool::weighted(0.1))
+        8 => (0..60_usize, tried(), prop::bool::weighted(0.2))
             .prop_map(|(delivery, tried, stale)| Operation::Attempt(delivery, tried, stale)),
         2 => vec(0..60_usize, 1..6).prop_map(Operation::GiveUp),
         1 => (0..60_usize).prop_map(Operation::WebhookGone),

@@ -153,7 +153,7 @@ impl Reading<'_> {
                 same(("webhook", id, owner), found, is_seen.then(|| webhook(expected)))?;
             }
         }
-        // None is stored: the model says whose there are, and the first look makes none of them.
+        // Only whose there are: to ask makes them.
         for (owner, expected) in &model.signing {
             let mut writing = self.store.writing().await;
             let mut tx = writing.begin().await.map_err(failed)?;

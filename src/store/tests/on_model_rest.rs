@@ -59,7 +59,7 @@ impl Model {
     pub(super) fn deliver(&mut self, operation: &Operation, now: Timestamp) -> String {
         match operation {
             Operation::Attempt(at, tried, is_stale) => {
-                let Some(mut delivery) = self.delivery_at(*at).cloned() else { return String::new() };
+                let Some(mut delivery) = self.tried_at(*at).cloned() else { return String::new() };
                 attempt(&mut delivery, (tried, *is_stale), now);
                 self.store_delivery(delivery);
                 String::new()
@@ -270,14 +270,16 @@ pub(super) fn next_report(known: Option<&Report>, reply: Option<usize>, now: Tim
 
 /// What somebody has to say of a delivery who tried it, or who did so with what it was before.
 pub(super) fn attempt(delivery: &mut Delivery, (tried, is_stale): (&Tried, bool), now: Timestamp) {
-    if is_stale && delivery.attempts > 1 {
-        delivery.attempts -= 2;
-    } else if is_stale {
+    let tried_since = is_stale && delivery.attempts > 0;
+    if is_stale && !tried_since {
         delivery.started_at = ago(delivery.started_at, 1);
     }
     delivery.status = DeliveryStatus::Waiting;
     delivery.ended_at = None;
     delivery.attempted(&tried.attempt(), &Retries::STANDARD, 0, now);
+    if tried_since {
+        delivery.attempts = delivery.attempts.saturating_sub(2);
+    }
 }
 
 /// A delivery whose receiver wants no more.

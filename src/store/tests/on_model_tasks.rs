@@ -148,7 +148,6 @@ impl Model {
         sending.sort();
         sending.truncate(look.limit as usize);
         let beside = self.beside(look.delivery).len().min(look.limit as usize);
-        // Those that a sweep has to do with, in either way: what it finds beyond that is its own affair.
         format!("{by_key:?} {sending:?} true {beside} true {}", self.committed(now))
     }
 

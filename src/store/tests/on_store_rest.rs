@@ -17,7 +17,7 @@ impl Turn<'_, '_> {
         let now = self.now;
         match operation {
             Operation::Attempt(at, tried, is_stale) => {
-                let Some(mut delivery) = self.model.delivery_at(*at).cloned() else {
+                let Some(mut delivery) = self.model.tried_at(*at).cloned() else {
                     return Ok(String::new());
                 };
                 attempt(&mut delivery, (tried, *is_stale), now);
