@@ -172,7 +172,7 @@ impl ServerConnection {
     /// gave it does not tell: after a crash another one may have it.
     async fn settle(&mut self, turn: i64) -> Result<(), StoreError> {
         let begun = Instant::now();
-        let mut last = sqlx::Error::PoolTimedOut;
+        let mut why = sqlx::Error::PoolTimedOut;
         while begun.elapsed() < PATIENCE * 2 {
             match self.last_turn().await {
                 Ok(Some(stored)) if stored == turn => return Ok(()),
@@ -180,12 +180,12 @@ impl ServerConnection {
                     let lost = std::io::Error::from(std::io::ErrorKind::ConnectionAborted);
                     return Err(StoreError::Failed(sqlx::Error::Io(lost)));
                 }
-                Err(StoreError::Failed(error) | StoreError::InDoubt(error)) => last = error,
+                Err(StoreError::Failed(error) | StoreError::InDoubt(error)) => why = error,
             }
             self.open = None;
             sleep(RETRY_PAUSE).await;
         }
-        Err(StoreError::InDoubt(last))
+        Err(StoreError::InDoubt(why))
     }
 
     /// Read when the lock is ours: then the transaction that had it before is over.
