@@ -162,8 +162,8 @@ async fn compare(steps: &[Step], postgres: Option<&str>) -> Result<(), String> {
     let outcome = bench.run(steps).await;
     for side in &bench.sides {
         if side.name == "PostgreSQL" {
-            side.store.execute("DROP SCHEMA public CASCADE").await;
-            side.store.execute("CREATE SCHEMA public").await;
+            side.store.reader.query("DROP SCHEMA public CASCADE").execute().await.unwrap();
+            side.store.reader.query("CREATE SCHEMA public").execute().await.unwrap();
         }
         side.store.close().await;
     }
