@@ -304,6 +304,10 @@ async fn the_doctor_finds_nothing_wrong_with_a_sound_service() {
 async fn the_doctor_finds_a_stop_for_a_wrong_key_and_ends_it() {
     let code = "ERROR_KEY_DOES_NOT_EXIST";
     let served = Served::start(&["--code", code, "--result-code", code], &[]);
+    let is_stopped = async {
+        while get(served.server.url("api") + "/v1/account").await["backoff"]["in_php"]["code"] != code {}
+    };
+    timeout(PATIENCE, is_stopped).await.expect("it finds that out by itself");
     for line in [&["doctor"][..], &["doctor", "--resume"]] {
         let (code, text, _) = served.outcome(line);
         assert_eq!(code, Some(1), "{text}");
