@@ -2,6 +2,7 @@
 
 mod account;
 mod caller_url;
+mod claim;
 mod copy;
 mod db;
 mod delivery;

@@ -194,6 +194,10 @@ impl Store {
             }
             error => ServerError::Migrate(place.clone(), error),
         })?;
+        // Each process leaves a row, of use while its last commit may be in doubt: a matter of seconds.
+        let forget = "DELETE FROM turn WHERE at < clock_micros() - 86400000000";
+        let forgotten = sqlx::query(forget).execute(&mut first).await;
+        forgotten.map_err(|source| ServerError::Connect { place: place.clone(), source })?;
         drop(first);
         let readers = |connections| {
             let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
@@ -259,4 +263,20 @@ async fn check(connection: &mut PgConnection, place: &str) -> Result<(), ServerE
         warn!("PostgreSQL at {place} runs with fsync = off: answers are lost when its machine loses power");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_writers_left_that_are_long_gone_is_forgotten_at_a_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(store) = Store::on_postgres(&folder).await else { return };
+        store.execute("INSERT INTO turn (holder, number, at) VALUES (-1, 1, 1)").await;
+        store.close().await;
+        let store = Store::on_postgres(&folder).await.unwrap();
+        assert_eq!(store.number("SELECT COUNT(*) FROM turn WHERE holder = -1").await, 0);
+        assert_eq!(store.number("SELECT COUNT(*) FROM turn").await, 1, "the other one's is kept");
+    }
 }

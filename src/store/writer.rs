@@ -62,7 +62,7 @@ pub(super) struct ServerConnection {
 /// gives the turn to others.
 struct ServerTransaction<'c> {
     server: &'c mut ServerConnection,
-    /// The how manieth it is.
+    /// Which one it is of those of this connection.
     turn: i64,
     is_over: bool,
 }
