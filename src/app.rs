@@ -30,7 +30,7 @@ use self::tls::Endpoints;
 use crate::account::{self, Account, Registration};
 use crate::config::{Config, Unconfirmed, UrlMode};
 use crate::delivery::{Deadlines, Deliverer, Messenger, Rhythm, SystemNames};
-use crate::dispatcher::{Dispatcher, Sender};
+use crate::dispatcher::{Dispatcher, Sender, Spacing};
 use crate::feed::Feed;
 use crate::http::{self, Addresses, AppState, Handshake, PublicState, Server};
 use crate::ingest::{self, Heralds, Ingest};
@@ -211,11 +211,15 @@ impl Wiring<'_> {
 
         let daily_limit =
             self.config.spend.daily_limit.as_ref().and_then(|limit| limit.parse::<Price>().ok());
-        let sender = Sender { account: account.clone(), ingest: ingest.clone(), store: self.store.clone() };
+        let sender = Sender {
+            account: account.clone(),
+            ingest: ingest.clone(),
+            store: self.store.clone(),
+            spacing: Arc::new(Spacing::new(self.config.provider.submit_interval)),
+        };
         let dispatcher = Dispatcher {
             sender,
             queued: Arc::clone(&heralds.queued),
-            interval: self.config.provider.submit_interval,
             url_per_task: self.config.pingback.url_mode == UrlMode::PerTask,
             daily_limit: daily_limit.as_ref().map(Price::nanos),
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -32,8 +32,6 @@ pub(crate) struct Dispatcher {
     pub(crate) sender: Sender,
     /// Told when there may be something new to send.
     pub(crate) queued: Arc<Notify>,
-    /// The smallest spacing between the starts of two requests.
-    pub(crate) interval: Duration,
     /// Whether each task has a URL of its own.
     pub(crate) url_per_task: bool,
     /// The most that a day's captchas may cost, in billionths.
@@ -46,12 +44,33 @@ pub(crate) struct Sender {
     pub(crate) account: Account,
     pub(crate) ingest: Ingest,
     pub(crate) store: Store,
+    pub(crate) spacing: Arc<Spacing>,
+}
+
+/// Keeps the starts of requests apart, however long the way to each of them was.
+#[derive(Debug)]
+pub(crate) struct Spacing {
+    interval: Duration,
+    next: Mutex<Instant>,
+}
+
+impl Spacing {
+    /// The smallest spacing between the starts of two requests. The first waits for it too: the last process
+    /// may have sent a moment ago.
+    pub(crate) fn new(interval: Duration) -> Self {
+        Self { interval, next: Mutex::new(Instant::now() + interval) }
+    }
+
+    /// Waits until a request may start, which it then must at once.
+    async fn turn(&self) {
+        let mut next = self.next.lock().await;
+        sleep_until(*next).await;
+        *next = Instant::now() + self.interval;
+    }
 }
 
 /// A request that has ended.
 struct Landed {
-    /// When it started, which may be later than it was planned.
-    started: Instant,
     /// What its captcha may cost, in billionths.
     cost: i64,
 }
@@ -69,12 +88,9 @@ struct Flights {
 impl Flights {
     /// One request has ended. A panic while a task was sent is one of the dispatcher; the next start
     /// finds the task.
-    fn ended(&mut self, ended: Result<Landed, JoinError>, interval: Duration) {
+    fn ended(&mut self, ended: Result<Landed, JoinError>) {
         match ended {
-            Ok(Landed { started, cost }) => {
-                self.cost -= cost;
-                self.next_start = self.next_start.max(started + interval);
-            }
+            Ok(Landed { cost }) => self.cost -= cost,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(error) => error!(%error, "Sending a task broke off: {error}"),
         }
@@ -106,17 +122,17 @@ impl Dispatcher {
         let mut flights = Flights {
             under_way: JoinSet::new(),
             cost: 0,
-            // The last process may have sent a moment ago.
-            next_start: Instant::now() + self.interval,
+            next_start: Instant::now(),
             changes: self.sender.account.changes(),
         };
+        let interval = self.sender.spacing.interval;
         while !shutdown.is_cancelled() {
-            let room = flights.room(self.gate(), !self.interval.is_zero());
+            let room = flights.room(self.gate(), !interval.is_zero());
             let start = room.map_or_else(Instant::now, |(_, start)| start);
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(ended) = flights.under_way.join_next() => {
-                    flights.ended(ended, self.interval);
+                    flights.ended(ended);
                     continue;
                 }
                 Ok(()) = flights.changes.changed() => continue,
@@ -131,12 +147,12 @@ impl Dispatcher {
                     () = shutdown.cancelled() => {}
                     () = self.queued.notified() => {}
                     () = sleep(POLL_INTERVAL) => {}
-                    Some(ended) = flights.under_way.join_next() => flights.ended(ended, self.interval),
+                    Some(ended) = flights.under_way.join_next() => flights.ended(ended),
                 }
             }
         }
         while let Some(ended) = flights.under_way.join_next().await {
-            flights.ended(ended, self.interval);
+            flights.ended(ended);
         }
     }
 
@@ -169,7 +185,7 @@ impl Dispatcher {
             }
             // Read beforehand: what is spaced are the requests.
             let captcha = self.sender.store.captcha(task.id).await;
-            flights.next_start = Instant::now() + self.interval;
+            flights.next_start = Instant::now() + self.sender.spacing.interval;
             flights.cost += task.kind.rate_nanos();
             flights.under_way.spawn(self.sender.clone().send(task, self.url(token), captcha));
         }
@@ -226,17 +242,19 @@ impl Sender {
         captcha: Result<Option<Captcha>, StoreError>,
     ) -> Landed {
         let id = task.id;
-        let (sent, started) = match captcha {
-            Ok(Some(captcha)) => self.account.submit(captcha, url.as_ref(), task.expires_at).await,
-            Ok(None) => (unread("the task's parameters are gone"), Instant::now()),
+        let sent = match captcha {
+            Ok(Some(captcha)) => {
+                self.account.submit(captcha, url.as_ref(), task.expires_at, self.spacing.turn()).await
+            }
+            Ok(None) => unread("the task's parameters are gone"),
             Err(error) => {
                 error!(task.id = %id, %error, "Could not read the task: {error}");
-                (unread("the database could not be read"), Instant::now())
+                unread("the database could not be read")
             }
         };
         log(id, &sent);
         self.record(&task, sent).await;
-        Landed { started, cost: task.kind.rate_nanos() }
+        Landed { cost: task.kind.rate_nanos() }
     }
 
     /// Records the outcome, however long it takes: a captcha ID that was received is paid for.

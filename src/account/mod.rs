@@ -161,27 +161,28 @@ impl Account {
         })))
     }
 
-    /// Sends a captcha to `in.php`, heeds what the reply asks of the others, and says what became of it
-    /// and when the request started. Its answer is of use until `expires_at`.
+    /// Sends a captcha to `in.php` when it is its `turn`, heeds what the reply asks of the others, and says what
+    /// became of it. Its answer is of use until `expires_at`.
     pub(crate) async fn submit(
         &self,
         captcha: Captcha,
         url: Option<&PingbackUrl>,
         expires_at: Timestamp,
-    ) -> (Sent, Instant) {
-        let alone = self.admit(Script::In).await;
-        let started = Instant::now();
-        let Ok(alone) = alone else { return (Sent::Unsent, started) };
-        // Another replica may submit from here on, and would not know of this request.
-        if !self.0.lead.is_held() {
-            return (Sent::Unsent, started);
+        turn: impl Future<Output = ()>,
+    ) -> Sent {
+        let Ok(alone) = self.admit(Script::In).await else { return Sent::Unsent };
+        turn.await;
+        // A pause may have come meanwhile. And another replica may submit from here on, and would not know of this
+        // request.
+        if matches!(self.gate(Script::In), Gate::Until(_) | Gate::Stopped) || !self.0.lead.is_held() {
+            return Sent::Unsent;
         }
         let kind = captcha.kind;
         let result = self.0.provider.submit(captcha, url).await;
         let now = Timestamp::now();
         self.note(Script::In, "submit", &result).await;
         drop(alone);
-        (sent::outcome(result, now, |now| self.pace(kind).next(kind, now, expires_at, now)), started)
+        sent::outcome(result, now, |now| self.pace(kind).next(kind, now, expires_at, now))
     }
 
     /// Asks `res.php`, if that leaves `reserve` of the credit. A caller who stops waiting does not stop the

@@ -64,7 +64,7 @@ impl Bench {
         fields.push("textcaptcha".to_owned(), text("2 + 2?"));
         let captcha = Submission::parse(fields).unwrap().captcha;
         let expires_at = Timestamp::now().after(Duration::from_secs(900));
-        self.account.submit(captcha, None, expires_at).await.0
+        self.account.submit(captcha, None, expires_at, async {}).await
     }
 
     fn calls(&self) -> u32 {

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::fleet::{Fleet, REPLICAS};
+use super::fleet::{Fleet, REPLICAS, say};
 use crate::database::cluster::{Durability, Shutdown};
 
 /// Callers that submit one captcha after another.
@@ -341,11 +341,6 @@ fn report(broken: &Broken, ledger: &Ledger, found: &Found, fleet: &Fleet) {
             "woken after the 200, {what}: {count} callers, p50 {half:?}, p99 {nearly_all:?}, longest {longest:?}"
         ));
     }
-}
-
-#[expect(clippy::print_stdout, reason = "figures are what it is run for")]
-fn say(line: &str) {
-    println!("{line}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

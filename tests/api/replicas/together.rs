@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{sleep, timeout};
 
-use super::fleet::{Fleet, REPLICAS};
+use super::fleet::{Fleet, REPLICAS, say};
 use crate::database::cluster::{Durability, Shutdown};
 use crate::harness::{PATIENCE, reply};
 use crate::process::serve;
@@ -79,6 +79,28 @@ async fn a_key_names_one_task_at_every_replica() {
     assert!(ids.windows(2).all(|pair| pair[0] == pair[1]), "{ids:?}");
     fleet.captcha_id(0, ids[0].as_str().unwrap()).await;
     assert_eq!(fleet.submissions().len(), 1);
+}
+
+#[tokio::test]
+async fn submissions_of_all_replicas_are_the_interval_apart() {
+    const EACH: usize = 12;
+    let Some(fleet) = Fleet::start(Durability::Off, true).await else { return };
+    let mut tasks = Vec::new();
+    for number in 0..EACH {
+        for replica in 0..REPLICAS {
+            tasks.push((replica, fleet.submit(replica, &format!("{number} at {replica}")).await));
+        }
+    }
+    for (replica, task) in &tasks {
+        fleet.captcha_id(*replica, task).await;
+    }
+    let starts: Vec<_> =
+        fleet.submissions().iter().map(|request| request["at_us"].as_i64().unwrap()).collect();
+    assert_eq!(starts.len(), EACH * REPLICAS);
+    let closest = starts.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
+    say(&format!("in.php: {} requests, the closest {closest} µs apart", starts.len()));
+    // What is seen is arrival: on a busy machine two requests come closer together than they started.
+    assert!(closest > 50_000, "{starts:?}");
 }
 
 #[tokio::test]
