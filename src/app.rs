@@ -6,7 +6,9 @@ mod parts;
 mod replicas;
 mod setup;
 mod tls;
+mod tokens;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,6 +29,7 @@ pub(crate) use tls::{ca_certificate, check_files};
 use self::emulation::start_sandbox;
 use self::parts::Parts;
 use self::tls::Endpoints;
+use self::tokens::TokenKeeper;
 use crate::account::{self, Account, Registration};
 use crate::config::{Config, Unconfirmed, UrlMode};
 use crate::delivery::{Deadlines, Deliverer, Messenger, Rhythm, SystemNames};
@@ -229,12 +232,10 @@ impl Wiring<'_> {
         let news = others.as_ref().map(|others| Arc::clone(&others.news));
         if let Some(others) = others {
             let shared = replicas::Shared {
-                config: self.config,
                 store: self.store,
                 account: &account,
                 heralds: &heralds,
                 desk: &desk,
-                access: &access,
                 lead: &lead,
             };
             others.start(shared, self.parts, self.shutdown).await?;
@@ -242,6 +243,16 @@ impl Wiring<'_> {
         let own = OwnListeners::new([listeners.public.local_addr()?, listeners.api.local_addr()?]);
         self.start_delivery(&ingest, &heralds, own)?;
 
+        let tokens = TokenKeeper {
+            config: self.config.clone(),
+            store: self.store.clone(),
+            ingest: ingest.clone(),
+            access: Arc::clone(&access),
+            news: news.clone(),
+            hang_up: hang_up.subscribe(),
+            stored: HashMap::new(),
+        };
+        self.parts.start("keeper of the tokens", tokens.run(self.shutdown.clone()));
         let feed = Arc::new(Feed::new(self.store.clone(), Arc::clone(&heralds.committed)).await?);
         self.parts.start("feed", Arc::clone(&feed).run(self.shutdown.clone()));
         let public = (listeners.public, listeners.tls.public());

@@ -13,10 +13,11 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 pub(crate) use bodies::{
-    Account, Health, NamedPingback, PingbackList, Report, ReportStatus, Rotated, Rotation,
+    Account, Health, NamedPingback, NewToken, PingbackList, Report, ReportStatus, Rotated, Rotation,
+    TokenList,
 };
 
-use crate::model::{Secret, TaskId, Verdict};
+use crate::model::{Scopes, Secret, TaskId, Verdict};
 
 /// How long a server may take to say whether it is ready.
 const READY_DEADLINE: Duration = Duration::from_secs(5);
@@ -135,6 +136,27 @@ impl Client {
     /// Changes the secret of the server's own pingback URL.
     pub(crate) async fn rotate_pingback(&self) -> anyhow::Result<Told<Rotated>> {
         self.ask(self.request(Method::POST, "/v1/pingbacks/rotate")).await
+    }
+
+    /// Makes a token, which the reply shows.
+    pub(crate) async fn create_token(&self, name: &str, scopes: Scopes) -> anyhow::Result<Told<NewToken>> {
+        let body = json!({ "name": name, "scopes": scopes.words() });
+        self.ask(self.request(Method::POST, "/v1/tokens").json(&body)).await
+    }
+
+    /// The tokens that there are.
+    pub(crate) async fn tokens(&self) -> anyhow::Result<Told<TokenList>> {
+        self.ask(self.request(Method::GET, "/v1/tokens")).await
+    }
+
+    /// Revokes a token; the server says nothing more than that it is done.
+    pub(crate) async fn revoke_token(&self, id: u64) -> anyhow::Result<Told<()>> {
+        let (status, json) = self.send(self.request(Method::DELETE, &format!("/v1/tokens/{id}"))).await?;
+        if status.is_success() {
+            Ok(Told { json: json!({ "revoked": id.to_string() }).to_string(), body: () })
+        } else {
+            Err(self.refusal(status, &json))
+        }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

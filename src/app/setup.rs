@@ -1,6 +1,5 @@
 //! What has to be found or made before the parts can start: the database, secrets, tokens, limits.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -8,17 +7,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 use tracing::{info, warn};
 use url::Url;
 
 use crate::account::SECRETS;
 use crate::config::{self, Auth, Config, DatabaseUrl, Tls};
-use crate::http::{Access, Identity, Rotation, Rule, Scopes, Tokens};
-use crate::model::{Secret, Timestamp, TokenId};
+use crate::http::{Access, Door, Rotation};
+use crate::ingest::MOST_TOKENS;
+use crate::model::{NewToken, Scopes, Secret, Timestamp, Token};
 use crate::provider::{Credentials, LoopMark, Route, RouteError, Secrets, explain};
-use crate::store::{Server, Store, TokenRow, WriteTx};
+use crate::store::{Server, Store, WriteTx};
 
 /// Under these names the database remembers; the first is how versions before rotation kept the secret.
 const PINGBACK_SECRET: &str = "pingback_secret";
@@ -165,40 +164,28 @@ pub(super) fn rotation(config: &Config) -> Rotation {
 /// Whom the api listener lets in. Where it can be reached from elsewhere and there is no token,
 /// one is made and written to a file.
 pub(super) async fn access(config: &Config, api: SocketAddr, store: &Store) -> anyhow::Result<Access> {
+    let configured = config.api.token.as_ref();
     if config.api.auth == Auth::None {
-        return Ok(Access::new(Rule::Open { loopback: None }));
+        return Ok(Access::new(Door::Open, configured, &[]));
     }
     let mut writing = store.writing().await;
     let mut tx = writing.begin().await?;
-    let tokens = tokens(config, tx.tokens().await?)?;
-    if !tokens.is_empty() {
+    let stored = tx.tokens().await?;
+    if !stored.is_empty() || configured.is_some() {
         tx.commit().await?;
-        return Ok(Access::new(Rule::Tokens(tokens)));
+        return Ok(Access::new(Door::Shut, configured, &stored));
     }
     if api.ip().is_loopback() {
         tx.commit().await?;
         let scheme = config.api.tls.scheme();
         info!(
-            "There is no token: whoever reaches {scheme}://{api} on this machine may call. Set api.token to change that"
+            "There is no token: whoever reaches {scheme}://{api} on this machine may call. `pingbox token create --name \
+             NAME --scopes admin` makes one, and from then on one is needed"
         );
-        return Ok(Access::new(Rule::Open { loopback: Some(names(config)) }));
+        return Ok(Access::new(Door::Ajar(names(config)), configured, &[]));
     }
-    let (digest, identity) = first_token(&config.data.dir, tx).await?;
-    Ok(Access::new(Rule::Tokens(HashMap::from([(digest, identity)]))))
-}
-
-/// The tokens that open the api listener: those that are stored, and the one that is configured.
-pub(super) fn tokens(config: &Config, stored: Vec<TokenRow>) -> anyhow::Result<Tokens> {
-    let mut tokens = Tokens::new();
-    for row in stored {
-        let digest = row.digest.try_into().map_err(|_| anyhow::anyhow!("a stored token is damaged"))?;
-        tokens.insert(digest, Identity { token: row.id, scopes: Scopes::parse(&row.scopes) });
-    }
-    if let Some(token) = &config.api.token {
-        let identity = Identity { token: TokenId::LOCAL, scopes: Scopes::ADMIN };
-        tokens.insert(Sha256::digest(token.expose()).into(), identity);
-    }
-    Ok(tokens)
+    let first = first_token(&config.data.dir, tx).await?;
+    Ok(Access::new(Door::Shut, configured, &[first]))
 }
 
 /// The names by which callers reach the api listener because an operator arranged it: through a hosts
@@ -212,16 +199,15 @@ fn names(config: &Config) -> Vec<String> {
     provider.chain(config.provider.resolve.keys().cloned()).chain(certified.iter().cloned()).collect()
 }
 
-async fn first_token(folder: &Path, mut tx: WriteTx<'_>) -> anyhow::Result<([u8; 32], Identity)> {
-    let token = random_secret()?;
+async fn first_token(folder: &Path, mut tx: WriteTx<'_>) -> anyhow::Result<Token> {
+    let (new, secret) = NewToken::random("first", Scopes::ADMIN).map_err(no_randomness)?;
     let path = folder.join(TOKEN_FILE);
     // The file comes first: a token that is stored but written nowhere would lock everybody out.
-    write_private(&path, token.expose()).with_context(|| format!("could not write {}", path.display()))?;
-    let digest: [u8; 32] = Sha256::digest(token.expose()).into();
-    let id = tx.insert_token("first", &digest, "admin", Timestamp::now()).await?;
+    write_private(&path, secret.expose()).with_context(|| format!("could not write {}", path.display()))?;
+    let token = tx.insert_token(&new, MOST_TOKENS, Timestamp::now()).await?;
     tx.commit().await?;
     info!(path = %path.display(), "A first admin token is in {}", path.display());
-    Ok((digest, Identity { token: id, scopes: Scopes::ADMIN }))
+    token.context("a token could not be stored")
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
@@ -238,8 +224,11 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn random_secret() -> anyhow::Result<Secret> {
-    Secret::random_hex(SECRET_BYTES)
-        .map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))
+    Secret::random_hex(SECRET_BYTES).map_err(no_randomness)
+}
+
+fn no_randomness(error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow::anyhow!("the system gives no randomness: {error}")
 }
 
 /// The URL of a listener on this machine.

@@ -12,6 +12,7 @@ mod sandbox;
 mod serve;
 mod settings;
 mod tls;
+mod token;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ use self::report::ReportArgs;
 use self::sandbox::SandboxCommand;
 use self::serve::ServeArgs;
 use self::tls::TlsCommand;
+use self::token::TokenArgs;
 
 /// The exit code for what was asked for, but not ready in time.
 const NOT_READY: u8 = 3;
@@ -57,6 +59,8 @@ enum Command {
     Balance(BalanceArgs),
     /// List, add, delete or change the pingback URLs that the provider knows
     Pingback(PingbackArgs),
+    /// Make, list or revoke the tokens that callers show
+    Token(TokenArgs),
     /// Find out what keeps a running server from its work, and what helps
     Doctor(DoctorArgs),
     /// Show, check or begin a configuration
@@ -100,6 +104,7 @@ impl Cli {
             Command::Report(report) => report.run().await,
             Command::Balance(balance) => balance.run().await,
             Command::Pingback(pingback) => pingback.run().await,
+            Command::Token(token) => token.run().await,
             Command::Doctor(doctor) => doctor.run().await,
             Command::Config(config) => config.run().map(|()| ExitCode::SUCCESS),
             Command::Tls(tls) => tls.run().map(|()| ExitCode::SUCCESS),

@@ -145,3 +145,25 @@ pub(crate) enum Rotation {
     /// The new URL is used already: an operator registers it.
     InUse,
 }
+
+/// `/v1/tokens`
+#[derive(Debug, Deserialize)]
+pub(crate) struct TokenList {
+    pub(crate) tokens: Vec<TokenLine>,
+}
+
+/// A token, as the list shows it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TokenLine {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) created_at: String,
+    pub(crate) last_used_at: Option<String>,
+}
+
+/// A token that was made. It has no `Debug`: it is for whoever asked for it alone.
+#[derive(Deserialize)]
+pub(crate) struct NewToken {
+    pub(crate) token: String,
+}

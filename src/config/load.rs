@@ -59,10 +59,19 @@ impl Config {
             webhooks: Webhooks { allow_private: reader.list("webhooks.allow_private", private_network) },
             log: log(&mut reader),
             sandbox,
+            sources: sources.clone(),
         };
         checks::across(&config, &mut reader);
         ConfigErrors::unless_empty(reader.settings.problems)?;
         Ok(config)
+    }
+
+    /// What it would be if it were loaded now: the files may hold something else.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn again(&self) -> Result<Self, ConfigErrors> {
+        Self::load(&self.sources.again()?, self.sandbox)
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use super::sources::Sources;
 use crate::model::Secret;
 
 /// Everything that can be set, checked.
@@ -38,6 +39,8 @@ pub struct Config {
     /// Whether the emulated provider takes the place of `provider.base_url`; then
     /// `provider.api_key` is `None`.
     pub sandbox: bool,
+    /// What it was made from.
+    pub(super) sources: Sources,
 }
 
 /// `public.*`

@@ -1,6 +1,7 @@
 //! What was given, before anyone understands it: flags, environment, file.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use super::problem::{ConfigErrors, Origin, Problem};
 /// The most that is read of a configuration file, in bytes: a hundred times what one needs.
 const FILE_LIMIT: u64 = 1024 * 1024;
 
-/// What a configuration is made from. It has no `Debug`, because its values may be secret.
+/// What a configuration is made from. Its `Debug` shows nothing of it, because its values may be secret.
 #[derive(Clone, Default)]
 pub struct Sources {
     /// Key (`public.url`) and value of each flag.
@@ -50,6 +51,25 @@ impl Sources {
         };
         ConfigErrors::unless_empty(problems)?;
         Ok(Self { flags, env, file })
+    }
+
+    /// The same, with what is in the file by now.
+    pub(super) fn again(&self) -> Result<Self, ConfigErrors> {
+        let mut sources = self.clone();
+        if let Some((path, text)) = &mut sources.file {
+            let named_by = Origin::Contents { path: path.clone(), named_by: Box::new(Origin::Default) };
+            match read_config(path.clone(), named_by) {
+                Ok((_, now)) => *text = now,
+                Err(problem) => ConfigErrors::unless_empty(vec![problem])?,
+            }
+        }
+        Ok(sources)
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
     }
 }
 

@@ -175,7 +175,7 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
 }
 
 /// The address that stands for one subscriber: an IPv6 customer holds a whole /64.
-fn subscriber(ip: IpAddr) -> IpAddr {
+pub(super) fn subscriber(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,

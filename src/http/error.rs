@@ -61,6 +61,14 @@ pub(crate) enum ApiError {
     ReportNotFound,
     #[error("the provider does not list this pingback URL")]
     PingbackNotFound,
+    #[error("no such token")]
+    TokenNotFound,
+    #[error("there are {0} tokens, as many as there may be: revoke one that is not needed")]
+    TooManyTokens(u32),
+    #[error(
+        "this is the last token with the scope admin, and without one nobody could make another: make that first, or set api.token"
+    )]
+    LastAdmin,
     #[error("no such webhook")]
     WebhookNotFound,
     #[error("there are {0} webhooks of this token, as many as one may have: delete one that is not needed")]
@@ -124,6 +132,9 @@ impl ApiError {
             Self::AlreadyReported(_) => (StatusCode::CONFLICT, "already_reported"),
             Self::ReportNotFound => (StatusCode::NOT_FOUND, "report_not_found"),
             Self::PingbackNotFound => (StatusCode::NOT_FOUND, "pingback_not_found"),
+            Self::TokenNotFound => (StatusCode::NOT_FOUND, "token_not_found"),
+            Self::TooManyTokens(_) => (StatusCode::CONFLICT, "too_many_tokens"),
+            Self::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
             Self::WebhookNotFound => (StatusCode::NOT_FOUND, "webhook_not_found"),
             Self::TooManyWebhooks(_) => (StatusCode::CONFLICT, "too_many_webhooks"),
             Self::DeliveryNotFound => (StatusCode::NOT_FOUND, "delivery_not_found"),

@@ -13,7 +13,8 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::time::timeout;
 
 use super::AppState;
-use super::auth::{Caller, Identity, Read};
+use super::access::Identity;
+use super::auth::{Caller, Read};
 use super::error::ApiError;
 use super::query::Query;
 use crate::feed::{Feed, Item, Lost, Reader};

@@ -42,6 +42,9 @@ pub(super) async fn metrics(_: Caller<Read>, State(app): State<Arc<AppState>>) -
     let credit = app.store.credit(&app.account.id()).await?;
     let mut registry = registry(&app.account, &app.sink, credit, Timestamp::now());
     register_replica(&mut registry, &app);
+    let wrong_tokens = Counter::<u64, AtomicU64>::default();
+    wrong_tokens.inc_by(app.access.wrong_tokens());
+    registry.register("wrong_tokens", "Requests to the api listener with a token that is none", wrong_tokens);
     let mut text = String::new();
     encode(&mut text, &registry).expect("writing to a String never fails");
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())

@@ -1,5 +1,6 @@
 //! The two listeners: the public one for the provider, the api one for local callers.
 
+mod access;
 mod account;
 mod addresses;
 mod answers;
@@ -9,7 +10,9 @@ mod compat;
 mod deliveries;
 mod error;
 mod events;
+mod guessing;
 mod handshake;
+mod headers;
 mod health;
 mod loops;
 mod metrics;
@@ -18,10 +21,12 @@ mod pingbacks;
 mod query;
 mod reports;
 mod server;
+mod sites;
 mod stalls;
 mod stats;
 mod submit;
 mod tasks;
+mod tokens;
 mod wait;
 mod watched;
 mod webhooks;
@@ -35,10 +40,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub(crate) use access::{Access, Door};
 pub(crate) use addresses::Addresses;
-pub(crate) use auth::{Access, Identity, Rule, Scopes, Tokens};
 pub(crate) use handshake::Handshake;
 pub(crate) use pingback::{PublicState, router as public_router};
 pub(crate) use pingbacks::Rotation;
@@ -108,6 +114,7 @@ pub(crate) fn api_router(state: AppState) -> Router {
         .route("/v1/stats", get(stats::get_stats))
         .route("/v1/pingbacks", get(pingbacks::list).post(pingbacks::add).delete(pingbacks::delete))
         .route("/v1/pingbacks/rotate", post(pingbacks::rotate))
+        .merge(tokens::router())
         .merge(webhooks::router())
         .merge(deliveries::router())
         .route("/metrics", get(metrics::metrics))
@@ -116,6 +123,10 @@ pub(crate) fn api_router(state: AppState) -> Router {
         .merge(compat::router())
         .fallback(loops::unknown_path)
         .method_not_allowed_fallback(async |method: Method| ApiError::MethodNotAllowed(method.to_string()))
-        .layer(CatchPanicLayer::custom(|_| -> Response { ApiError::Panicked.into_response() }))
+        // One layer, because each has a price in memory for every request that waits.
+        .layer((
+            MapResponseLayer::new(headers::guard),
+            CatchPanicLayer::custom(|_| -> Response { ApiError::Panicked.into_response() }),
+        ))
         .with_state(Arc::new(state))
 }

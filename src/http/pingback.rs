@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::header::{CONNECTION, RETRY_AFTER};
+use axum::http::header::{CONNECTION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -97,7 +97,9 @@ async fn ownership_file(
 ) -> Response {
     let body = name.ok().and_then(|Path(name)| state.ownership_files.get(&name));
     match body {
-        Some(body) if matches!(*request.method(), Method::GET | Method::HEAD) => body.clone().into_response(),
+        Some(body) if matches!(*request.method(), Method::GET | Method::HEAD) => {
+            ([(X_CONTENT_TYPE_OPTIONS, "nosniff")], body.clone()).into_response()
+        }
         _ => not_found(State(state), Extension(peer), request).await,
     }
 }

@@ -2,6 +2,7 @@
 //! within the batch that they came in.
 
 use super::batch::Asked;
+use super::tokens::TokenChore;
 use super::webhooks::WebhookChore;
 use super::{Paid, Reported, UrlAdded, WriteError};
 use crate::model::{
@@ -58,6 +59,7 @@ pub(super) enum Chore {
     AddCallerUrl(Asked<(TokenId, CallerUrl), UrlAdded>),
     /// It deletes one, or all; whether there was one.
     DeleteCallerUrl(Asked<(TokenId, Option<CallerUrl>), bool>),
+    Token(TokenChore),
     Webhook(WebhookChore),
 }
 
@@ -134,6 +136,7 @@ impl Chore {
                 let (owner, url) = &asked.question;
                 asked.answer = Some(tx.delete_caller_url(*owner, url.as_ref()).await?);
             }
+            Self::Token(chore) => chore.run(tx, now).await?,
             Self::Webhook(chore) => chore.run(tx, now).await?,
         }
         Ok(())
@@ -158,6 +161,7 @@ impl Chore {
             Self::AddedUrl(asked) => asked.finish(failure),
             Self::AddCallerUrl(asked) => asked.finish(failure),
             Self::DeleteCallerUrl(asked) => asked.finish(failure),
+            Self::Token(chore) => chore.finish(failure),
             Self::Webhook(chore) => chore.finish(failure),
         }
     }

@@ -7,6 +7,7 @@
 mod batch;
 mod chores;
 mod sink;
+mod tokens;
 mod touched;
 mod webhooks;
 mod words;
@@ -25,6 +26,7 @@ pub(crate) use self::chores::MOST_ENDED;
 use self::chores::{Chore, NewReport};
 pub(crate) use self::sink::SinkTally;
 use self::sink::{Bound, Sink};
+pub(crate) use self::tokens::MOST_TOKENS;
 pub(crate) use self::webhooks::{MOST_DELIVERIES, MOST_WEBHOOKS, Owned};
 pub(crate) use self::words::{
     Cancelled, Claim, Claimed, Fetched, Paid, Receipt, Received, Reported, Submit, Submitted, UrlAdded,

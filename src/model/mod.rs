@@ -26,6 +26,7 @@ mod solve_times;
 mod submission;
 mod task;
 mod time;
+mod token;
 mod webhook;
 mod wire;
 
@@ -53,5 +54,6 @@ pub use solve_times::{REMEMBERED, SolveTimes};
 pub use submission::{DEFAULT_TTL, Submission};
 pub use task::{Sent, Status, Task, Via};
 pub use time::Timestamp;
+pub use token::{InvalidScopes, MAX_NAME, NewToken, Scopes, Token};
 pub use webhook::{Disabled, NewWebhook, Webhook};
 pub use wire::WireError;

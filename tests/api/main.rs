@@ -33,5 +33,6 @@ mod scripted;
 mod shutdown;
 mod submit;
 mod tls;
+mod tokens;
 mod wait;
 mod webhooks;

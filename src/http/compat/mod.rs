@@ -12,6 +12,7 @@ mod unheard;
 mod urls;
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use self::params::Params;
 use self::reply::{Format, Refusal, Reply};
 use super::AppState;
-use super::auth::Identity;
+use super::access::Identity;
+use super::auth::peer;
 use super::error::ApiError;
 use super::{body, loops};
 use crate::ingest::WriteError;
@@ -170,8 +172,9 @@ async fn read(
 ) -> (Params, Result<(Identity, Slot), Stop>) {
     let (head, body) = request.into_parts();
     let mut params = Params::of_query(head.uri.query().unwrap_or_default());
+    let caller = peer(&head.extensions);
     if params.has("key")
-        && let Err(refusal) = identify(app, &head.headers, &params, script)
+        && let Err(refusal) = identify(app, &head.headers, caller, &params, script).await
     {
         // It is thrown away: who is cut off while sending hears nothing.
         drop(body::read(body, script.max_body_bytes() / 8).await);
@@ -183,7 +186,10 @@ async fn read(
         Err(error) => return (params, Err(error.into())),
     };
     let added = params.add_body(&head.headers, body, script.max_body_bytes()).await;
-    let identity = added.and_then(|()| identify(app, &head.headers, &params, script));
+    let identity = match added {
+        Ok(()) => identify(app, &head.headers, caller, &params, script).await,
+        Err(refusal) => Err(refusal),
+    };
     (params, identity.map(|identity| (identity, slot)).map_err(Stop::from))
 }
 
@@ -208,21 +214,25 @@ impl<E: Into<ApiError>> From<E> for Stop {
 }
 
 /// Who calls, and whether they may.
-fn identify(
+async fn identify(
     app: &AppState,
     headers: &HeaderMap,
+    caller: IpAddr,
     params: &Params,
     script: Script,
 ) -> Result<Identity, Refusal> {
     let key = params.text("key").unwrap_or_default();
-    let identity = app.access.identify_by_key(headers, key).map_err(|error| match error {
-        ApiError::Forbidden(detail) => Refusal::new("ERROR_IP_NOT_ALLOWED", detail),
-        // The provider's own distinction; the key is never passed on.
-        _ if key.len() == 32 => {
-            Refusal::new("ERROR_KEY_DOES_NOT_EXIST", "the key is no token of this pingbox")
-        }
-        _ => Refusal::new("ERROR_WRONG_USER_KEY", "the key is no token of this pingbox"),
-    })?;
+    let identity =
+        app.access.identify(headers, Some(key).filter(|key| !key.is_empty()), caller).await.map_err(
+            |error| match error {
+                ApiError::Forbidden(detail) => Refusal::new("ERROR_IP_NOT_ALLOWED", detail),
+                // The provider's own distinction; the key is never passed on.
+                _ if key.len() == 32 => {
+                    Refusal::new("ERROR_KEY_DOES_NOT_EXIST", "the key is no token of this pingbox")
+                }
+                _ => Refusal::new("ERROR_WRONG_USER_KEY", "the key is no token of this pingbox"),
+            },
+        )?;
     let is_allowed = match (script, params.text("action")) {
         (Script::Res, Some("get" | "get2" | "getbalance" | "get_pingback")) => identity.scopes.read,
         _ => identity.scopes.submit,

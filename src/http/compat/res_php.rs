@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use super::reply::{Refusal, Reply};
 use super::{Call, Stop, task_error, urls};
 use crate::http::AppState;
-use crate::http::auth::Identity;
+use crate::http::access::Identity;
 use crate::http::error::ApiError;
 use crate::http::wait::Until;
 use crate::ingest::Reported;

@@ -18,7 +18,7 @@ use tracing::error;
 use super::{Request, Start, expired, place};
 use crate::feed::{Feed, Item, Lost, Reader};
 use crate::http::AppState;
-use crate::http::auth::{Access, Identity};
+use crate::http::access::{Access, Identity};
 use crate::http::error::ApiError;
 use crate::store::{EventFilter, FeedEnds};
 

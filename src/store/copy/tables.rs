@@ -35,7 +35,9 @@ const fn bytes(name: &'static str) -> (&'static str, Kind) {
 #[rustfmt::skip]
 pub(super) const TABLES: &[Table] = &[
     Table { name: "memory", key: 1, columns: &[text("name"), text("value")] },
-    Table { name: "token", key: 1, columns: &[number("id"), text("name"), bytes("digest"), text("scopes"), number("created_at")] },
+    Table { name: "token", key: 1, columns: &[
+        number("id"), text("name"), bytes("digest"), text("scopes"), number("created_at"), number("last_used_at"),
+    ] },
     Table { name: "task", key: 1, columns: &[
         number("id"), number("owner"), text("type"), text("status"), text("tag"), number("priority"), text("params"),
         text("captcha_id"), text("answer"), text("error"), text("via"), text("price"), number("price_estimated"),

@@ -191,7 +191,7 @@ impl Reading<'_> {
             true,
         )?;
         let found = store.tokens().await.map_err(failed)?.into_iter();
-        let found = found.map(|row| (self.ids.tokens.model(row.id.number()), (row.digest, row.scopes)));
+        let found = found.map(|row| (self.ids.tokens.model(row.id.number()), (row.digest, row.name)));
         same("tokens", found.collect::<Vec<_>>(), model.tokens.iter().collect::<Vec<_>>())?;
         let mut found = store.added_urls().await.map_err(failed)?;
         found.sort();

@@ -69,7 +69,7 @@ pub(super) struct Model {
     pub(super) deliveries: BTreeMap<i64, DeliveryRow>,
     pub(super) webhooks: BTreeMap<i64, WebhookRow>,
     pub(super) signing: BTreeMap<i64, SigningKeys>,
-    pub(super) tokens: BTreeMap<i64, (Vec<u8>, String)>,
+    pub(super) tokens: BTreeMap<i64, ([u8; 32], String)>,
     pub(super) task_tokens: BTreeMap<[u8; 32], i64>,
     pub(super) reports: BTreeMap<i64, Report>,
     pub(super) spent: BTreeMap<(i64, &'static str), Spent>,

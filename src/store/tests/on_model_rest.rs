@@ -219,7 +219,7 @@ impl Model {
                 format!("{:?}", self.memory.get(NAMES[*name]))
             }
             Operation::AddToken(name) => {
-                let digest = unique_digest(self.serial, *name).to_vec();
+                let digest = unique_digest(self.serial, *name);
                 self.tokens.insert(self.next_token, (digest, text(*name).to_owned()));
                 self.next_token += 1;
                 format!("{:?}", self.tokens.iter().collect::<Vec<_>>())

@@ -5,7 +5,7 @@ use super::on_model_rest::{MOST_WEBHOOKS, attempt, gone, next_report};
 use super::on_store::Turn;
 use super::operation::Operation;
 use super::words::{NAMES, kinds, secret, text, unique_digest, url};
-use crate::model::{NewWebhook, Report, TokenId, Verdict, Webhook};
+use crate::model::{NewToken, NewWebhook, Report, Scopes, TokenId, Verdict, Webhook};
 use crate::store::{AccountId, Replayed, StoreError, WebhookState};
 
 pub(super) fn account(at: usize) -> AccountId {
@@ -162,11 +162,12 @@ impl Turn<'_, '_> {
             }
             Operation::AddToken(name) => {
                 let digest = unique_digest(self.serial(), *name);
-                let id = self.tx.insert_token(text(*name), &digest, text(*name), now).await?;
-                self.ids.tokens.learn(id.number());
+                let new = NewToken { name: text(*name).to_owned(), digest, scopes: Scopes::ADMIN };
+                let token = self.tx.insert_token(&new, u32::MAX, now).await?.expect("there is room");
+                self.ids.tokens.learn(token.id.number());
                 let tokens = self.tx.tokens().await?.into_iter();
                 let tokens =
-                    tokens.map(|row| (self.ids.tokens.model(row.id.number()), (row.digest, row.scopes)));
+                    tokens.map(|row| (self.ids.tokens.model(row.id.number()), (row.digest, row.name)));
                 Ok(format!("{:?}", tokens.collect::<Vec<_>>()))
             }
             Operation::DeleteToken(id) => {

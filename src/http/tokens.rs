@@ -1,0 +1,167 @@
+//! `/v1/tokens`: who may call, and what they may do.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::http::request::Parts;
+use axum::response::IntoResponse;
+use axum::routing::{delete, get};
+use serde::Serialize;
+use serde_json::json;
+use tracing::{error, info};
+
+use super::AppState;
+use super::auth::{Admin, Caller};
+use super::error::ApiError;
+use super::query::{Query, RowId, named_in_path};
+use super::tasks::{JsonReply, reply};
+use crate::ingest::MOST_TOKENS;
+use crate::model::{MAX_NAME, NewToken, Scopes, Secret, Timestamp, Token, TokenId};
+use crate::store::Revoked;
+
+/// A token as callers see it.
+#[derive(Serialize)]
+struct TokenBody<'a> {
+    id: String,
+    name: &'a str,
+    scopes: Vec<&'static str>,
+    /// Only in the reply that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    created_at: Timestamp,
+    /// To the minute.
+    last_used_at: Option<Timestamp>,
+}
+
+impl<'a> TokenBody<'a> {
+    fn new(token: &'a Token, secret: Option<&'a Secret>) -> Self {
+        let Token { id, name, scopes, created_at, last_used_at, .. } = token;
+        Self {
+            id: id.number().to_string(),
+            name,
+            scopes: scopes.words(),
+            token: secret.map(Secret::expose),
+            created_at: *created_at,
+            last_used_at: *last_used_at,
+        }
+    }
+}
+
+pub(super) fn router() -> Router<Arc<AppState>> {
+    Router::new().route("/v1/tokens", get(list).post(create)).route("/v1/tokens/{id}", delete(revoke))
+}
+
+/// The number of a token in the path.
+struct NamedToken(TokenId);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedToken {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let named = named_in_path(parts, state).await;
+        named.map(|RowId(id)| Self(TokenId::from_number(id))).ok_or(ApiError::TokenNotFound)
+    }
+}
+
+/// `GET /v1/tokens`: all of them, because there are few. The one that is configured is not among them.
+async fn list(
+    _: Caller<Admin>,
+    State(app): State<Arc<AppState>>,
+    query: Query,
+) -> Result<JsonReply, ApiError> {
+    query.finish("no parameters")?;
+    let mut tokens = app.store.tokens().await?;
+    // What has not been stored yet is of the last minute.
+    for (id, at) in app.access.uses() {
+        if let Some(token) = tokens.iter_mut().find(|token| token.id == id) {
+            token.last_used_at = token.last_used_at.max(Some(at));
+        }
+    }
+    let bodies = tokens.iter().map(|token| TokenBody::new(token, None));
+    Ok(reply(json!({ "tokens": bodies.collect::<Vec<_>>(), "cursor": null })))
+}
+
+/// `POST /v1/tokens` with `{"name":"ci","scopes":["submit","read"]}`: 201, and the only time that the token is shown.
+async fn create(
+    _: Caller<Admin>,
+    State(app): State<Arc<AppState>>,
+    query: Query,
+    body: Body,
+) -> Result<impl IntoResponse, ApiError> {
+    query.finish("no parameters")?;
+    let mut fields = Query::of_body(body, "{\"name\":\"ci\",\"scopes\":[\"submit\",\"read\"]}").await?;
+    let name = name(&mut fields);
+    let scopes = scopes(&mut fields, app.access.is_ajar());
+    fields.finish("name and scopes")?;
+    // Without one of them, there was an error.
+    let (name, scopes) = name.zip(scopes).ok_or_else(|| ApiError::field("name", "is missing"))?;
+    let (new, secret) = NewToken::random(&name, scopes).map_err(|cause| {
+        error!(%cause, "The system gives no randomness: {cause}");
+        ApiError::Panicked
+    })?;
+    let token = app.ingest.add_token(new).await?.ok_or(ApiError::TooManyTokens(MOST_TOKENS))?;
+    app.access.refresh(&app.store).await?;
+    info!(token.id = token.id.number(), %scopes, "A token was made");
+    let location = format!("/v1/tokens/{}", token.id.number());
+    Ok((StatusCode::CREATED, [(LOCATION, location)], reply(TokenBody::new(&token, Some(&secret)))))
+}
+
+/// `DELETE /v1/tokens/{id}`: it opens nothing any more, and its webhooks go with it. Its tasks stay; only those
+/// with the scope admin see them.
+async fn revoke(
+    _: Caller<Admin>,
+    State(app): State<Arc<AppState>>,
+    NamedToken(id): NamedToken,
+    query: Query,
+) -> Result<StatusCode, ApiError> {
+    query.finish("no parameters")?;
+    match app.ingest.revoke_token(id, app.access.has_configured()).await? {
+        Revoked::Unknown => return Err(ApiError::TokenNotFound),
+        Revoked::LastAdmin => return Err(ApiError::LastAdmin),
+        Revoked::Done(_) => {}
+    }
+    app.access.refresh(&app.store).await?;
+    info!(token.id = id.number(), "A token was revoked");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn name(fields: &mut Query) -> Option<String> {
+    let Some(name) = fields.text("name") else {
+        fields.missing("name", "is missing: who is to have the token?");
+        return None;
+    };
+    let is_fine = name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control);
+    if !is_fine {
+        fields.wrong(
+            "name",
+            format!("must have at most {MAX_NAME} characters, none of them a control character"),
+        );
+    }
+    is_fine.then_some(name)
+}
+
+/// The first token shuts a door that was open to everybody here: it had better be able to make others.
+fn scopes(fields: &mut Query, is_first: bool) -> Option<Scopes> {
+    let Some(text) = fields.text("scopes") else {
+        fields.missing("scopes", "is missing: a list of submit, read and admin");
+        return None;
+    };
+    match text.parse::<Scopes>() {
+        Ok(scopes) if is_first && !scopes.admin => {
+            fields.wrong(
+                "scopes",
+                "must have admin: this is the first token, and without an admin nobody could make another",
+            );
+            None
+        }
+        Ok(scopes) => Some(scopes),
+        Err(error) => {
+            fields.wrong("scopes", error.to_string());
+            None
+        }
+    }
+}
