@@ -30,6 +30,7 @@ mod reconcile;
 mod registration;
 mod replicas;
 mod scripted;
+mod secrets;
 mod shutdown;
 mod submit;
 mod tls;
