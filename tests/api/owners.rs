@@ -104,3 +104,112 @@ async fn nobody_reports_on_or_counts_the_tasks_of_another() {
         assert_eq!(call(&app, "alice", method, path).await.0, StatusCode::FORBIDDEN, "{path}");
     }
 }
+
+/// What alice has, and what of it would show her to somebody else.
+struct Alices {
+    id: String,
+    captcha_id: String,
+    webhook: String,
+    delivery: String,
+}
+
+const ANSWER: &str = "an-answer-for-alice";
+const TAG: &str = "a-tag-of-alice";
+const URL: &str = "http://127.0.0.1:9/alices-hook";
+
+/// A task of alice's, answered, with a webhook that could not be told, a registered URL, and a report.
+async fn alices(app: &TestApp) -> Alices {
+    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
+    let post = async |path: &str, body: Value| {
+        let request = app.http.post(format!("{}{path}", app.api)).bearer_auth("alice").json(&body);
+        request.send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    let webhook = text(&post("/v1/webhooks", json!({"url": URL, "types": ["task.solved"]})).await["id"]);
+    let mut task = text_captcha();
+    task["tag"] = json!(TAG);
+    let id = text(&post("/v1/tasks", task).await["id"]);
+    let url = format!("{}/res.php?key=alice&action=add_pingback&addr={URL}", app.api);
+    assert_eq!(app.http.get(url).send().await.unwrap().text().await.unwrap(), "OK");
+    let captcha_id = loop {
+        let (_, task) = call(app, "alice", Method::GET, &format!("/v1/tasks/{id}?wait=1")).await;
+        if let Some(captcha_id) = task["captcha_id"].as_str() {
+            break captcha_id.to_owned();
+        }
+    };
+    assert_eq!(app.pingback(&captcha_id, ANSWER).await, StatusCode::OK);
+    let (_, list) = call(app, "alice", Method::GET, "/v1/webhooks/deliveries").await;
+    let delivery = text(&list["deliveries"][0]["id"]);
+    Alices { id, captcha_id, webhook, delivery }
+}
+
+/// Whether any of that is in the text, beside what the request itself names.
+fn shows_alice(alices: &Alices, path: &str, text: &str) -> Option<String> {
+    let marks = [ANSWER, TAG, URL, &alices.captcha_id, "alices-hook"];
+    marks.into_iter().find(|mark| text.contains(*mark) && !path.contains(*mark)).map(str::to_owned)
+}
+
+#[tokio::test]
+async fn no_route_shows_or_changes_what_is_another_tokens() {
+    let app = with_tokens(&[("PINGBOX_WEBHOOKS__ALLOW_PRIVATE", "127.0.0.1/32")]).await;
+    let alices = alices(&app).await;
+    let Alices { id, captcha_id, webhook, delivery } = &alices;
+    let before = app.task_of("alice", id).await;
+    for (method, path, expected) in [
+        (Method::GET, format!("/v1/tasks/{id}?wait=1"), 404),
+        (Method::DELETE, format!("/v1/tasks/{id}"), 404),
+        (Method::GET, format!("/v1/tasks/{id}/report"), 404),
+        (Method::POST, format!("/v1/tasks/{id}/report"), 404),
+        (Method::GET, "/v1/tasks".to_owned(), 200),
+        (Method::GET, format!("/v1/tasks?ids={id}&wait=1"), 200),
+        (Method::GET, format!("/v1/tasks?tag={TAG}"), 200),
+        (Method::GET, format!("/v1/answers/{captcha_id}?wait=1"), 404),
+        (Method::GET, "/v1/answers".to_owned(), 200),
+        (Method::GET, "/v1/events?cursor=earliest".to_owned(), 200),
+        (Method::GET, "/v1/stats".to_owned(), 200),
+        (Method::GET, "/v1/account".to_owned(), 200),
+        (Method::GET, "/v1/webhooks".to_owned(), 200),
+        (Method::GET, format!("/v1/webhooks/{webhook}"), 404),
+        (Method::DELETE, format!("/v1/webhooks/{webhook}"), 404),
+        (Method::POST, format!("/v1/webhooks/{webhook}/enable"), 404),
+        (Method::POST, format!("/v1/webhooks/{webhook}/rotate"), 404),
+        (Method::GET, "/v1/webhooks/deliveries".to_owned(), 200),
+        (Method::POST, format!("/v1/webhooks/deliveries/{delivery}/replay"), 404),
+        (Method::GET, "/v1/tokens".to_owned(), 403),
+        (Method::DELETE, "/v1/tokens/1".to_owned(), 403),
+        (Method::GET, "/v1/pingbacks".to_owned(), 403),
+        (Method::DELETE, format!("/v1/pingbacks?url={URL}&force=true"), 403),
+        (Method::GET, "/metrics".to_owned(), 200),
+        (Method::GET, "/readyz".to_owned(), 200),
+        (Method::GET, format!("/res.php?key=bob&action=get&id={id}"), 200),
+        (Method::GET, format!("/res.php?key=bob&action=get2&id={id}&json=1"), 200),
+        (Method::GET, format!("/res.php?key=bob&action=get&ids={id},{id}"), 200),
+        (Method::GET, format!("/res.php?key=bob&action=reportbad&id={id}"), 200),
+        (Method::GET, "/res.php?key=bob&action=get_pingback".to_owned(), 200),
+        (Method::GET, "/res.php?key=bob&action=del_pingback&addr=all".to_owned(), 200),
+    ] {
+        let request = app.http.request(method.clone(), format!("{}{path}", app.api)).bearer_auth("bob");
+        let is_report = path.ends_with("/report") && method == Method::POST;
+        let request = if is_report { request.json(&json!({"verdict": "bad"})) } else { request };
+        let reply = request.send().await.unwrap();
+        let (status, text) = (reply.status(), reply.text().await.unwrap());
+        assert_eq!(status, expected, "{method} {path}: {text}");
+        assert_eq!(shows_alice(&alices, &path, &text), None, "{method} {path}: {text}");
+    }
+    // The look would have seen it, and nothing has changed.
+    let (_, list) = call(&app, "boss", Method::GET, "/v1/tasks").await;
+    assert!(shows_alice(&alices, "", &list.to_string()).is_some());
+    assert_eq!(app.task_of("alice", id).await, before);
+    let registered = format!("{}/res.php?key=alice&action=get_pingback", app.api);
+    let registered = app.http.get(registered).send().await.unwrap().text().await.unwrap();
+    assert!(registered.contains(URL), "{registered}");
+    assert_eq!(
+        call(&app, "alice", Method::GET, &format!("/v1/webhooks/{webhook}")).await.1["status"],
+        "enabled"
+    );
+}
+
+impl TestApp {
+    async fn task_of(&self, token: &str, id: &str) -> Value {
+        call(self, token, Method::GET, &format!("/v1/tasks/{id}")).await.1
+    }
+}
