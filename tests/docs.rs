@@ -19,3 +19,36 @@ fn the_page_of_error_codes_has_the_table_of_the_code() {
         panic!("docs/errors.md was behind src/model/error_table.rs; it is written anew");
     }
 }
+
+/// Every Rust file below this folder.
+fn sources(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| match path.extension() {
+            _ if path.is_dir() => sources(&path),
+            Some(extension) if extension == "rs" => vec![fs::read_to_string(path).unwrap()],
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+#[test]
+fn every_test_that_the_page_of_attacks_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let code = [sources(&root.join("src")), sources(&root.join("tests"))].concat().concat();
+    let rows =
+        page.lines().skip_while(|line| !line.starts_with("## Attacks")).filter(|line| line.starts_with("| "));
+    // Without its head and the line below it.
+    let rows: Vec<_> = rows.skip(2).collect();
+    assert!(rows.len() >= 30, "{} rows are found", rows.len());
+    for row in rows {
+        let tests = row.rsplit('|').nth(1).unwrap();
+        let names: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test is named: {row}");
+        for name in names {
+            let is_there = code.contains(&format!("fn {name}()"));
+            assert!(is_there, "there is no test {name}: {row}");
+        }
+    }
+}
