@@ -1,7 +1,6 @@
 //! The service on free ports with a database of its own, and the emulated provider behind it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use base64::Engine as _;
 use pingbox::app::App;
@@ -15,22 +14,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::{self, Database, Sql};
-
-/// Nothing here takes this long unless it is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The secret segment of the pingback URL.
-pub(crate) const SECRET: &str = "a-secret-of-the-tests-0123456789";
-
-/// Knobs with which a captcha waits for as long as a test runs: the test sends the pingbacks.
-pub(crate) fn never_solved() -> Knobs {
-    Knobs { delay_ms: 80_000, limits: false, ..Knobs::default() }
-}
-
-/// Knobs with which a captcha is solved as soon as it is taken.
-pub(crate) fn solved_at_once() -> Knobs {
-    Knobs { delay_ms: 0, limits: false, ..Knobs::default() }
-}
+pub(crate) use crate::process::{SECRET, never_solved, solved_at_once};
+pub(crate) use crate::program::PATIENCE;
 
 pub(crate) struct TestApp {
     pub(crate) public: String,

@@ -11,6 +11,7 @@ mod cli_client;
 mod compat;
 mod copy;
 mod crash;
+#[path = "../support/stored.rs"]
 mod database;
 mod delivery;
 mod dispatch;
@@ -23,7 +24,10 @@ mod owners;
 mod per_task;
 mod pingback;
 mod postgres;
+#[path = "../support/process.rs"]
 mod process;
+#[path = "../support/program.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod program;
 mod provider_run;
 mod reconcile;

@@ -7,11 +7,11 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Connection as _, FromRow, PgConnection, SqliteConnection};
 
-#[path = "../support/database.rs"]
+#[path = "database.rs"]
 mod chosen;
-#[path = "../support/cluster.rs"]
+#[path = "cluster.rs"]
 pub(crate) mod cluster;
-#[path = "../support/postgres.rs"]
+#[path = "postgres.rs"]
 pub(crate) mod postgres;
 
 pub(crate) use chosen::{is_on_postgres, on_postgres};

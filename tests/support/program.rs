@@ -1,17 +1,22 @@
 //! The program as a process of its own: started, asked, ended.
+//!
+//! Included with `#[path]` as `crate::program`, beside `crate::database`.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::database;
-use crate::harness::PATIENCE;
+use crate::database::postgres::variable;
+
+/// Nothing here takes this long unless it is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Of the right shape; no account has it.
 pub(crate) const KEY: &str = "1abc234de56fab7c89012d34e56fa7b8";
@@ -19,9 +24,11 @@ pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// Where nothing listens.
 pub(crate) const NOWHERE: &str = "http://127.0.0.1:9";
 
-/// The program with these arguments, on free ports, with nothing of the tests' own environment.
+/// The program with these arguments, on free ports, with nothing of the tests' own environment. It is the one that
+/// `PINGBOX_TEST_BINARY` names, if that is set: a release build, for figures.
 pub(crate) fn pingbox(data: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pingbox"));
+    let built = variable("PINGBOX_TEST_BINARY");
+    let mut command = Command::new(built.as_deref().unwrap_or(env!("CARGO_BIN_EXE_pingbox")));
     command
         .args(arguments)
         .env_clear()
@@ -105,8 +112,18 @@ impl Server {
 
     /// How much memory it has taken up at most, in bytes.
     pub(crate) fn most_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// How much memory it takes up, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// An amount of memory that the system tells, in bytes.
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
         kib * 1024
     }

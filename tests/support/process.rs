@@ -1,4 +1,6 @@
-//! The real program as a child process that can be killed.
+//! The real program as a child process that can be killed, toward a provider of the test's own.
+//!
+//! Included with `#[path]` as `crate::process`, beside `crate::program`.
 
 use std::path::Path;
 
@@ -7,8 +9,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, SECRET};
-use crate::program::{Server, free_address, http, pingbox};
+use crate::program::{PATIENCE, Server, free_address, http, pingbox};
+
+/// The secret segment of the pingback URL.
+pub(crate) const SECRET: &str = "a-secret-of-the-tests-0123456789";
 
 /// The service toward a provider of the test's own, killed when dropped.
 pub(crate) struct Process {
@@ -67,6 +71,16 @@ impl Process {
         let form = [("id", captcha_id), ("code", code)];
         self.http.post(format!("{}{path}", self.public)).form(&form).send().await.unwrap().status()
     }
+}
+
+/// Knobs with which a captcha waits for as long as a test runs: the test sends the pingbacks.
+pub(crate) fn never_solved() -> Knobs {
+    Knobs { delay_ms: 80_000, limits: false, ..Knobs::default() }
+}
+
+/// Knobs with which a captcha is solved as soon as it is taken.
+pub(crate) fn solved_at_once() -> Knobs {
+    Knobs { delay_ms: 0, limits: false, ..Knobs::default() }
 }
 
 /// A provider in this process: it outlives the kills. Nobody runs its deliveries.
