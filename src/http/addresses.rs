@@ -14,6 +14,8 @@ use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::strangers::{Stay, Strangers};
+
 /// Connections that one address may hold before it has shown the secret.
 const CONNECTIONS_PER_ADDRESS: usize = 256;
 /// How long a connection waits to be let in.
@@ -35,7 +37,10 @@ pub(crate) struct Addresses {
     open: Mutex<HashMap<IpAddr, Slots>>,
     /// Peers that have shown the secret.
     senders: Mutex<Vec<IpAddr>>,
-    strangers: DefaultKeyedRateLimiter<IpAddr>,
+    /// Connections of peers that have not.
+    strangers: Arc<Strangers>,
+    /// Of requests without the secret.
+    rates: DefaultKeyedRateLimiter<IpAddr>,
 }
 
 /// The connections of one address, admitted or waiting.
@@ -59,7 +64,8 @@ impl Addresses {
             allow_from,
             open: Mutex::default(),
             senders: Mutex::default(),
-            strangers: RateLimiter::keyed(Quota::per_second(STRANGER_RATE).allow_burst(STRANGER_BURST)),
+            strangers: Arc::default(),
+            rates: RateLimiter::keyed(Quota::per_second(STRANGER_RATE).allow_burst(STRANGER_BURST)),
         }
     }
 
@@ -78,11 +84,27 @@ impl Addresses {
             Arc::clone(&slots.free)
         };
         let mut admission = Admission { addresses: Arc::clone(self), ip, slot: None };
-        if !contains(&self.trusted_proxies, ip) && !lock(&self.senders).contains(&ip) {
+        if self.is_stranger(ip) {
             let slot = timeout(ADMISSION_PATIENCE, free.acquire_owned()).await.ok()?;
             admission.slot = Some(slot.expect("the semaphore is never closed"));
         }
         Some(admission)
+    }
+
+    /// Notes a new connection that may have to leave when the listener is full; `None` for one that may stay.
+    pub(crate) fn stay(&self, ip: IpAddr) -> Option<Stay> {
+        let ip = subscriber(ip);
+        self.is_stranger(ip).then(|| self.strangers.stay(ip))
+    }
+
+    /// Tells the oldest connection to leave whose peer is no trusted proxy and has not shown the secret; `false` if
+    /// there is none.
+    pub(crate) fn send_one_away(&self) -> bool {
+        self.strangers.send_one_away(|ip| self.is_stranger(ip))
+    }
+
+    fn is_stranger(&self, ip: IpAddr) -> bool {
+        !contains(&self.trusted_proxies, ip) && !lock(&self.senders).contains(&ip)
     }
 
     /// Remembers that the peer has shown the secret, and lets in all of it that waits.
@@ -105,10 +127,10 @@ impl Addresses {
 
     /// Whether a request without the secret may be answered; it uses up part of the address's rate.
     pub(crate) fn may_ask(&self, ip: IpAddr) -> bool {
-        if self.strangers.len() > REMEMBERED {
-            self.strangers.retain_recent();
+        if self.rates.len() > REMEMBERED {
+            self.rates.retain_recent();
         }
-        self.strangers.check_key(&subscriber(ip)).is_ok()
+        self.rates.check_key(&subscriber(ip)).is_ok()
     }
 
     /// Whether pingbacks are taken from this caller. Who must be known is who is chosen.

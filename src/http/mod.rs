@@ -24,6 +24,7 @@ mod server;
 mod sites;
 mod stalls;
 mod stats;
+mod strangers;
 mod submit;
 mod tasks;
 mod tokens;

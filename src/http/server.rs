@@ -20,7 +20,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -29,6 +30,7 @@ use tracing::{debug, warn};
 use super::addresses::Addresses;
 use super::handshake::Handshake;
 use super::stalls::Impatient;
+use super::strangers::Stay;
 use super::watched::Watched;
 
 /// How long a client may take to send its request head, and to begin with its first one. An honest
@@ -38,6 +40,8 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// theirs (60–120 s), so that it is the proxy that closes: a request that meets a closing
 /// connection would be lost.
 const IDLE_DEADLINE: Duration = Duration::from_secs(150);
+/// How long a connection that was told to leave may take before the next one is.
+const LEAVING: Duration = Duration::from_millis(20);
 /// Pause after a failed accept, which is nearly always for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -47,7 +51,8 @@ pub(crate) struct Server {
     pub(crate) listener: TcpListener,
     /// What answers them. The peer's `SocketAddr` is in each request's extensions.
     pub(crate) router: Router,
-    /// Connections at a time. Beyond it, new ones wait in the kernel's queue.
+    /// Connections at a time. When they are all there, strangers among them have to leave, oldest first; where there
+    /// are none, new ones wait in the kernel's queue.
     pub(crate) max_connections: usize,
     /// Caps the connections of one address; `None` does not.
     pub(crate) addresses: Option<Arc<Addresses>>,
@@ -64,7 +69,7 @@ impl Server {
         let slots = Arc::new(Semaphore::new(self.max_connections));
         loop {
             let accepted = shutdown.run_until_cancelled(async {
-                let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+                let slot = self.place(&slots).await;
                 (self.listener.accept().await, slot)
             });
             let Some((accepted, slot)) = accepted.await else { break };
@@ -81,15 +86,21 @@ impl Server {
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, "Could not turn off Nagle's algorithm: {error}");
             }
+            let mut stay = addresses.as_ref().and_then(|addresses| addresses.stay(peer.ip()));
             connections.spawn(async move {
                 let admission = match addresses {
-                    Some(addresses) => match shutdown.run_until_cancelled(addresses.admit(peer.ip())).await {
-                        Some(Some(admission)) => Some(admission),
-                        _ => return,
-                    },
+                    Some(addresses) => {
+                        let admitted = tokio::select! {
+                            admitted = addresses.admit(peer.ip()) => admitted,
+                            () = is_over(&mut stay) => None,
+                            () = shutdown.cancelled() => None,
+                        };
+                        let Some(admission) = admitted else { return };
+                        Some(admission)
+                    }
                     None => None,
                 };
-                let connection = Connection { peer, router, has_scripts, shutdown };
+                let connection = Connection { peer, router, has_scripts, stay, shutdown };
                 match tls {
                     None => connection.serve(stream).await,
                     // On the heap, so that connections without TLS do not pay for its size.
@@ -102,6 +113,30 @@ impl Server {
         connections.close();
         connections.wait().await;
     }
+
+    /// A place for the next connection.
+    async fn place(&self, slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+        loop {
+            let free = Arc::clone(slots).acquire_owned();
+            let may_wait = slots.available_permits() > 0 || !self.send_one_away();
+            let free = if may_wait { Ok(free.await) } else { timeout(LEAVING, free).await };
+            if let Ok(slot) = free {
+                return slot.expect("the semaphore is never closed");
+            }
+        }
+    }
+
+    fn send_one_away(&self) -> bool {
+        self.addresses.as_ref().is_some_and(|addresses| addresses.send_one_away())
+    }
+}
+
+/// Returns when the connection has to leave, if it ever has to.
+async fn is_over(stay: &mut Option<Stay>) {
+    match stay {
+        Some(stay) => stay.is_over().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// One connection, and what serves it.
@@ -109,27 +144,42 @@ struct Connection {
     peer: SocketAddr,
     router: Router,
     has_scripts: bool,
+    /// `None` for one that never has to leave.
+    stay: Option<Stay>,
     shutdown: CancellationToken,
 }
 
 impl Connection {
     /// Serves a connection that has to agree on its encryption first. Nothing is lost when that is given
     /// up at shutdown: no request has begun.
-    async fn serve_encrypted(self, stream: TcpStream, tls: Handshake) {
-        if let Some(Some(stream)) = self.shutdown.run_until_cancelled(tls.perform(stream)).await {
+    async fn serve_encrypted(mut self, stream: TcpStream, tls: Handshake) {
+        let agreed = tokio::select! {
+            agreed = tls.perform(stream) => agreed,
+            () = is_over(&mut self.stay) => None,
+            () = self.shutdown.cancelled() => None,
+        };
+        if let Some(stream) = agreed {
             self.serve(stream).await;
         }
     }
 
     async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
-        let Self { peer, router, has_scripts, shutdown } = self;
+        let Self { peer, router, has_scripts, mut stay, shutdown } = self;
         let stream = Impatient::new(stream);
         let started = Arc::new(AtomicBool::new(false));
         let timer = HeadTimer { started: Arc::clone(&started), served_one: AtomicBool::new(false) };
+        let answering = Arc::new(AtomicBool::new(false));
+        let is_answering = Arc::clone(&answering);
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            router.clone().oneshot(request)
+            answering.store(true, Ordering::Relaxed);
+            let (replied, reply) = (Arc::clone(&answering), router.clone().oneshot(request));
+            async move {
+                let reply = reply.await;
+                replied.store(false, Ordering::Relaxed);
+                reply
+            }
         });
         let connection = http1::Builder::new()
             .timer(timer)
@@ -137,8 +187,17 @@ impl Connection {
             .serve_connection(TokioIo::new(Watched::new(stream, started, has_scripts)), service);
         let mut connection = pin!(connection);
         let result = tokio::select! {
+            // First, so that a request that is there is seen.
+            biased;
             result = connection.as_mut() => result,
             () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            () = is_over(&mut stay) => {
+                if !is_answering.load(Ordering::Relaxed) {
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
