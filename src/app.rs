@@ -1,5 +1,6 @@
 //! The whole service: built from a configuration, run, and brought to an end.
 
+mod clock;
 mod copy;
 mod emulation;
 mod parts;
@@ -37,7 +38,7 @@ use crate::dispatcher::{Dispatcher, Sender, Spacing};
 use crate::feed::Feed;
 use crate::http::{self, Addresses, AppState, Handshake, PublicState, Server};
 use crate::ingest::{self, Heralds, Ingest};
-use crate::model::{AddressRules, Price, Timestamp};
+use crate::model::{self, AddressRules, Price, Timestamp};
 use crate::provider::{OwnListeners, PingbackUrls, Provider, Route};
 use crate::reconciler::Reconciler;
 use crate::registrar::Registrar;
@@ -88,9 +89,12 @@ impl App {
             public: bind(config.public.listen, "public.listen").await?,
             api: bind(config.api.listen, "api.listen").await?,
             connections: setup::connections_per_listener(OTHER_FILES),
-            tls: Endpoints::open(&config, Timestamp::now()).await?,
+            tls: Endpoints::open(&config, Timestamp::by_system()).await?,
         };
         let store = setup::open_store(&config, Timestamp::now()).await?;
+        if store.is_shared() {
+            model::follow_the_system();
+        }
         let shutdown = CancellationToken::new();
         let parts = Parts::new(&shutdown);
         let hang_up = watch::Sender::new(());
@@ -288,6 +292,7 @@ impl Wiring<'_> {
             has_scripts: true,
         };
         self.parts.start("api listener", server.run(self.shutdown.clone()));
+        self.parts.start("watch of the clock", clock::watch(self.shutdown.clone()));
         let endpoints = listeners.tls.into_vec();
         if !endpoints.is_empty() {
             let keeper = Keeper::new(endpoints, hang_up.subscribe());

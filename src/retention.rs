@@ -15,6 +15,12 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// Rows of each kind that one commit forgets, so that pingbacks are not held up.
 const BATCH: u32 = 100;
 
+/// The earlier of two times: answers and tasks carry the service's, events the system's or the server's. Nothing is
+/// forgotten early, whichever way the system's clock is set.
+fn now() -> Timestamp {
+    Timestamp::now().min(Timestamp::by_system())
+}
+
 /// Forgets what is old.
 pub(crate) struct Retention {
     pub(crate) ingest: Ingest,
@@ -28,7 +34,7 @@ impl Retention {
     /// Forgets until `shutdown`.
     pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         while shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
-            while !shutdown.is_cancelled() && self.forget_batch(Timestamp::now()).await {}
+            while !shutdown.is_cancelled() && self.forget_batch(now()).await {}
         }
     }
 

@@ -57,7 +57,7 @@ impl ConfigCommand {
             }
             Self::Check { sandbox, settings } => {
                 let config = Config::load(&settings.into_sources()?, sandbox)?;
-                let of_files = app::check_files(&config, Timestamp::now())?;
+                let of_files = app::check_files(&config, Timestamp::by_system())?;
                 for warning in config.warnings().into_iter().chain(of_files) {
                     print(&format!("warning: {warning}\n"))?;
                 }

@@ -30,7 +30,7 @@ impl TlsCommand {
         let Self::Ca(CaArgs { json, settings }) = self;
         // Whether there is an API key matters to the server, not to its CA.
         let config = Config::load(&settings.into_sources()?, true)?;
-        let now = Timestamp::now();
+        let now = Timestamp::by_system();
         let ca = app::ca_certificate(&config, now)?;
         if let Some(advice) = ca.advice(now) {
             warn(&advice);

@@ -94,11 +94,11 @@ impl Messenger {
         }
         let http = self.http_at_own_ports.get(&port).unwrap_or(&self.http);
         let request = http.post(url.expose().clone());
-        match body.put_into(request, Timestamp::now()).send().await {
+        match body.put_into(request, Timestamp::by_system()).send().await {
             Ok(response) => {
                 let attempt = Attempt::Replied {
                     status: response.status().as_u16(),
-                    pause: pause(&response, Timestamp::now()),
+                    pause: pause(&response, Timestamp::by_system()),
                 };
                 // What the status says holds, however the rest ends.
                 drop(timeout(REPLY_DEADLINE, read_a_little(response)).await);

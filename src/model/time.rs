@@ -6,15 +6,24 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::clock;
+
 /// A point in time: microseconds since 1970, UTC. In JSON it is RFC 3339 with milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Reads the clock. Nothing else does: inner functions take `now` as an argument.
+    /// Reads the service's clock, which goes on evenly while the system's is set. Nothing else does: inner functions
+    /// take `now` as an argument.
     #[must_use]
     pub fn now() -> Self {
-        Self(jiff::Timestamp::now().as_microsecond())
+        Self(clock::now() / 1000)
+    }
+
+    /// Reads the system's clock, for what others compare with theirs: certificates, signatures, dates in headers.
+    #[must_use]
+    pub fn by_system() -> Self {
+        Self(clock::system() / 1000)
     }
 
     /// The time this many microseconds after 1970.

@@ -45,14 +45,14 @@ impl Keeper {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let work = async {
             loop {
-                for advice in self.due_advice(Timestamp::now()) {
+                for advice in self.due_advice(Timestamp::by_system()) {
                     warn!("{advice}");
                 }
                 let is_told = tokio::select! {
                     Ok(()) = self.hang_up.changed() => true,
                     () = tokio::time::sleep(LOOK_INTERVAL) => false,
                 };
-                self.look(is_told, Timestamp::now()).await;
+                self.look(is_told, Timestamp::by_system()).await;
             }
         };
         shutdown.run_until_cancelled(work).await;
