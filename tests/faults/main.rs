@@ -1,0 +1,25 @@
+//! What the real program does when it is killed, attacked, overloaded, or left alone by its provider or its clock.
+//!
+//! Short forms run with all other tests. The long ones are run by hand, for their figures, best with a release build:
+//! `PINGBOX_TEST_BINARY=target/release/pingbox cargo test --test faults -- --ignored --nocapture --test-threads 1`
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod clock;
+#[path = "../support/stored.rs"]
+#[expect(dead_code, unused_imports, reason = "other tests use the rest")]
+mod database;
+mod figures;
+mod kill;
+mod ledger;
+mod overload;
+#[path = "../support/process.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod process;
+#[path = "../support/program.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod program;
+mod provider_down;
+mod sender;
+mod slow;
+mod start;
