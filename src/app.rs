@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,10 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// Open files that are not connections to us: the database, its log, the provider, receivers of callers.
 const OTHER_FILES: u64 = 128;
 
+/// Connections that the system keeps for us until they are taken, as far as it allows. One more is turned away without
+/// a word, and comes again after a second: with the usual 128 any burst does that to senders of pingbacks.
+const BACKLOG: u32 = 4096;
+
 /// The running service.
 pub struct App {
     public: SocketAddr,
@@ -86,8 +90,8 @@ impl App {
     pub async fn start(config: Config, sandbox: Option<sandbox::Settings>) -> anyhow::Result<Self> {
         use_ring();
         let listeners = Listeners {
-            public: bind(config.public.listen, "public.listen").await?,
-            api: bind(config.api.listen, "api.listen").await?,
+            public: bind(config.public.listen, "public.listen")?,
+            api: bind(config.api.listen, "api.listen")?,
             connections: setup::connections_per_listener(OTHER_FILES),
             tls: Endpoints::open(&config, Timestamp::by_system()).await?,
         };
@@ -390,7 +394,13 @@ impl Wiring<'_> {
     }
 }
 
-async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    bound.with_context(|| format!("could not listen on {address}: set {setting} to a free address"))
+fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // What is left of the connections of the last process is no obstacle.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| format!("could not listen on {address}: set {setting} to a free address"))
 }

@@ -23,7 +23,7 @@ pub(super) async fn start_sandbox(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(Sandbox, Credentials)> {
     let key = settings.key.clone();
-    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "the sandbox").await?;
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "the sandbox")?;
     let base_url = setup::local_url("http", listener.local_addr()?)?;
     settings.own = Some(listeners.public.local_addr()?);
     let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
@@ -51,7 +51,7 @@ pub async fn run_sandbox(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     use_ring();
-    let listener = bind(listen, "--listen").await?;
+    let listener = bind(listen, "--listen")?;
     let address = listener.local_addr()?;
     let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
     let max_connections = setup::connections_per_listener(OTHER_FILES);
