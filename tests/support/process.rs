@@ -3,6 +3,7 @@
 //! Included with `#[path]` as `crate::process`, beside `crate::program`.
 
 use std::path::Path;
+use std::process::Command;
 
 use pingbox::sandbox::{DEFAULT_KEY, Knobs, Sandbox, Settings};
 use serde_json::{Value, json};
@@ -25,6 +26,16 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it on this data, toward this provider, and waits until it is ready.
     pub(crate) async fn start(data: &Path, provider: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_by(data, provider, environment, |command| command).await
+    }
+
+    /// The same by the command that `wrap` makes of its own.
+    pub(crate) async fn start_by(
+        data: &Path,
+        provider: &str,
+        environment: &[(&str, &str)],
+        wrap: impl FnOnce(Command) -> Command,
+    ) -> Self {
         // The provider is to know the URL beforehand.
         let public = free_address().await;
         let mut command = pingbox(data, &["serve"]);
@@ -36,7 +47,7 @@ impl Process {
             .env("PINGBOX_PROVIDER__API_KEY", DEFAULT_KEY)
             .env("PINGBOX_PROVIDER__SUBMIT_INTERVAL", "0ms")
             .envs(environment.iter().copied());
-        let server = Server::start(&mut command);
+        let server = Server::start(&mut wrap(command));
         Self { public: server.url("public"), api: server.url("api"), http: http(), server }
     }
 
