@@ -164,6 +164,7 @@ impl Dispatcher {
     async fn start_some(&self, flights: &mut Flights, count: usize) -> usize {
         let (Claimed { tasks, is_short_of_money, backoff }, tokens) = match self.claim(flights, count).await {
             Ok(claimed) => claimed,
+            Err(ClaimError::Write(error)) if error.is_told() => return 0,
             Err(error) => {
                 warn!(%error, "Could not look for tasks to send: {error}");
                 return 0;
@@ -260,7 +261,9 @@ impl Sender {
     /// Records the outcome, however long it takes: a captcha ID that was received is paid for.
     async fn record(&self, task: &Task, sent: Sent) {
         while let Err(error) = self.ingest.record_sent(task.id, task.sent_at, sent.clone()).await {
-            warn!(task.id = %task.id, ?sent, %error, "Could not record what became of sending a task: {error}");
+            if !error.is_told() {
+                warn!(task.id = %task.id, ?sent, %error, "Could not record what became of sending a task: {error}");
+            }
             sleep(RECORD_PAUSE).await;
         }
     }

@@ -84,7 +84,9 @@ impl Feed {
     pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
             let is_behind = self.follow().await.unwrap_or_else(|error| {
-                warn!(%error, "Could not read new events: {error}");
+                if !error.is_told() {
+                    warn!(%error, "Could not read new events: {error}");
+                }
                 false
             });
             if is_behind {

@@ -60,7 +60,9 @@ impl Reporter {
     pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
             let sent = shutdown.run_until_cancelled(self.send_open()).await;
-            if let Some(Err(error)) = sent {
+            if let Some(Err(error)) = sent
+                && !error.is_told()
+            {
                 warn!(%error, "Could not look for reports to send: {error}");
             }
             tokio::select! {
@@ -79,6 +81,7 @@ impl Reporter {
                 match self.ingest.report_ended(report).await {
                     Ok(()) => info!(task.id = %task, "A report has ended: {reply}"),
                     // It is sent again; the provider says then that it has it.
+                    Err(error) if error.is_told() => {}
                     Err(error) => {
                         warn!(task.id = %task, %error, "Could not store the end of a report: {error}");
                     }

@@ -222,7 +222,9 @@ impl Account {
     }
 
     async fn refund(&self) {
-        if let Err(error) = self.0.ingest.refund().await {
+        if let Err(error) = self.0.ingest.refund().await
+            && !error.is_told()
+        {
             warn!(%error, "Could not give back the credit of a call that did not arrive: {error}");
         }
     }

@@ -36,7 +36,9 @@ impl Account {
             }
             Err(error) => {
                 self.0.is_saved.store(false, Ordering::Release);
-                warn!(%error, "Could not store the pauses that the provider asked for: {error}");
+                if !error.is_told() {
+                    warn!(%error, "Could not store the pauses that the provider asked for: {error}");
+                }
             }
         }
     }

@@ -113,7 +113,9 @@ impl Work {
             let old = match self.store.overdue_deliveries(target, before, now, MOST_ENDED).await {
                 Ok(old) => old,
                 Err(error) => {
-                    warn!(receiver, %error, "Could not look for messages to give up on: {error}");
+                    if !error.is_told() {
+                        warn!(receiver, %error, "Could not look for messages to give up on: {error}");
+                    }
                     break;
                 }
             };
@@ -141,7 +143,7 @@ impl Work {
                 Ok(stored) => return stored,
                 Err(error) => {
                     debug!(%error, "Could not store what concerns messages: {error}");
-                    if let Some(failed) = failed.take() {
+                    if let Some(failed) = failed.take_if(|_| !error.is_told()) {
                         failed(error);
                     }
                 }

@@ -121,7 +121,9 @@ impl Deliverer {
             shutdown.run_until_cancelled(self.mind_clock(Timestamp::now())).await;
             let looked = Instant::now();
             let started = self.start_due(&mut attempts).await.unwrap_or_else(|error| {
-                warn!(%error, "Could not look for messages to deliver: {error}");
+                if !error.is_told() {
+                    warn!(%error, "Could not look for messages to deliver: {error}");
+                }
                 0
             });
             let pause = if started > 0 { Duration::ZERO } else { self.until_look(looked) };

@@ -91,7 +91,7 @@ pub(crate) enum ApiError {
     ShuttingDown,
     #[error("the database cannot take this right now: try again")]
     Write(#[from] WriteError),
-    #[error("{}", if .0.is_busy() { "the database is busy: try again" } else { "internal error" })]
+    #[error("{}", if .0.is_busy() { "the database cannot be read right now: try again" } else { "internal error" })]
     Store(#[from] StoreError),
     #[error("internal error")]
     Panicked,
@@ -105,7 +105,9 @@ impl ApiError {
 
     /// Logs what somebody must look at; who was told of it cannot.
     pub(super) fn log(&self) {
-        if let Self::Store(cause) = self {
+        if let Self::Store(cause) = self
+            && !cause.is_told()
+        {
             error!(%cause, "Request failed: {cause}");
         }
     }

@@ -1,15 +1,35 @@
 //! `/livez` and `/readyz`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::AppState;
+use crate::ingest::WriteError;
+
+/// How long the probe may take. What asks is not patient: a replica that stores nothing for so long is of no use to who
+/// waits for it.
+const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 
 impl AppState {
+    /// What keeps the database from taking a write right now.
+    async fn why_not_written(&self) -> Option<String> {
+        match timeout(PROBE_DEADLINE, self.ingest.probe()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            // That a write waits says less than what the last one failed from.
+            Err(_) => Some(match self.store.health().why_not_written() {
+                Some(fault) => WriteError::Store(fault).to_string(),
+                None => format!("the database did not take a write within {} s", PROBE_DEADLINE.as_secs()),
+            }),
+        }
+    }
+
     /// How this replica stands among those that share its database.
     fn replicas(&self) -> &'static str {
         match (&self.news, self.lead.is_held()) {
@@ -33,13 +53,9 @@ pub(super) async fn livez() -> &'static str {
 /// way to the provider is told with 200.
 pub(super) async fn readyz(State(app): State<Arc<AppState>>) -> (StatusCode, Json<Value>) {
     let draining = app.shutdown.is_cancelled();
-    let database = if draining { None } else { Some(app.ingest.probe().await) };
-    let ready = matches!(database, Some(Ok(())));
-    let database = match database {
-        Some(Ok(())) => "ok".to_owned(),
-        Some(Err(error)) => error.to_string(),
-        None => "not asked".to_owned(),
-    };
+    let trouble = if draining { Some("not asked".to_owned()) } else { app.why_not_written().await };
+    let ready = trouble.is_none();
+    let database = trouble.unwrap_or_else(|| "ok".to_owned());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let registration = app.account.registration().borrow().to_string();
     let sending = app.account.why_tasks_wait().unwrap_or_else(|| "ok".to_owned());

@@ -147,7 +147,9 @@ async fn receive_for_task(
         Ok(Some(task)) => letter.take(&state, Some(task)).await,
         Ok(None) => refuse(&state, peer, letter.request.headers()),
         Err(error) => {
-            warn!(%error, "Could not look up the task of a pingback: {error}");
+            if !error.is_told() {
+                warn!(%error, "Could not look up the task of a pingback: {error}");
+            }
             try_again()
         }
     }
@@ -197,7 +199,12 @@ async fn record(ingest: &Ingest, received: Received) -> Response {
             "OK".into_response()
         }
         Err(error) => {
-            warn!(captcha.id = %captcha_id, %error, "Could not take a pingback: {error}");
+            // A storm of them must not fill a log whose disk may be the one that is full.
+            if error.is_told() {
+                debug!(captcha.id = %captcha_id, %error, "Could not take a pingback: {error}");
+            } else {
+                warn!(captcha.id = %captcha_id, %error, "Could not take a pingback: {error}");
+            }
             try_again()
         }
     }

@@ -163,12 +163,13 @@ impl Batch {
     /// Pingbacks nearly always come down to one statement that writes, and that is a transaction by
     /// itself: it saves two turns to SQLite's thread out of four or five.
     async fn commit_pingbacks(&mut self, writing: &mut Writing) -> Result<Committed, StoreError> {
-        let mut reading = writing.each_alone()?;
+        let mut reading = writing.each_alone().await?;
         let mut touched = self.load(&mut reading).await?;
         touched.load_parked(&mut reading, self.pingbacks()).await?;
-        drop(reading);
+        reading.commit().await?;
         self.receive(&mut touched);
-        let mut tx = if touched.is_one_statement() { writing.each_alone()? } else { writing.begin().await? };
+        let mut tx =
+            if touched.is_one_statement() { writing.each_alone().await? } else { writing.begin().await? };
         let Stored { ended, unmatched } = touched.store(&mut tx).await?;
         tx.commit().await?;
         Ok(Committed { ended, sent: Vec::new(), unmatched, queue_grew: false })

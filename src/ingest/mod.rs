@@ -36,7 +36,7 @@ use crate::model::{
     Backoff, CallerUrl, Delivery, Outcome, Report, Sent, SigningKeys, SigningSecret, SolveTimes, Status,
     Task, TaskId, Timestamp, TokenId, Verdict, Via,
 };
-use crate::store::{AccountId, Retired, RetirementPlan, Store, StoreError};
+use crate::store::{AccountId, Fault, Retired, RetirementPlan, Store, StoreError};
 use crate::waiters::{AnswerWaiters, TaskWaiters};
 
 /// Writes that may wait. Beyond it a write is refused at once, so that senders hear 503 instead of
@@ -304,6 +304,7 @@ impl Writer {
     async fn write(&mut self, mut batch: Batch) {
         match self.commit(&mut batch).await {
             Ok(committed) => {
+                self.store.health().wrote();
                 self.note_solve_times(&committed.ended);
                 batch.note_sending(&mut self.sending);
                 let is_called_back =
@@ -334,11 +335,25 @@ impl Writer {
                     Box::pin(self.write(single)).await;
                 }
             }
-            Err(error) => {
-                error!(%error, writes = batch.len(), "Could not commit: {error}");
+            Err(error) if error.is_one_rows_fault() => {
+                error!(%error, "Could not store what was asked for: {error}");
                 batch.finish(Some(WriteError::Failed));
             }
+            Err(error) => {
+                self.store.health().could_not_write(&error);
+                let fault = error.fault();
+                batch.finish(Some(WriteError::Store(fault)));
+                if fault.takes_long() {
+                    self.refuse_waiting(fault);
+                }
+            }
         }
+    }
+
+    /// Who came while a write waited in vain is told the same, instead of waiting as long again.
+    fn refuse_waiting(&mut self, fault: Fault) {
+        let waiting = std::iter::from_fn(|| self.jobs.try_recv().ok()).take(QUEUE).collect();
+        Batch::new(waiting).finish(Some(WriteError::Store(fault)));
     }
 
     /// Once more where the server went away before anything was stored: it may only have been started again.

@@ -92,6 +92,7 @@ impl Sink {
                 self.warn();
             }
             // The next batch tries again.
+            Err(error) if error.is_told() => store.health().could_not_write(&error),
             Err(error) => error!(%error, "Could not drop unmatched pingbacks: {error}"),
         }
     }

@@ -3,7 +3,7 @@
 use crate::model::{
     Backoff, CallerUrl, Pingback, Report, ReportError, Submission, Task, TaskId, Timestamp, TokenId,
 };
-use crate::store::IdempotencyKey;
+use crate::store::{Fault, IdempotencyKey};
 
 /// Why a write did not happen. Nothing of it is stored, or at least nobody was told so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,9 +11,19 @@ pub(crate) enum WriteError {
     /// Too many writes wait already.
     #[error("too many writes are waiting")]
     Busy,
-    /// The database failed; the writer has logged how.
-    #[error("the database cannot be written")]
+    /// The database failed, and has said so.
+    #[error("the database cannot be written: {0}")]
+    Store(Fault),
+    /// Something else failed.
+    #[error("the write broke off")]
     Failed,
+}
+
+impl WriteError {
+    /// Whether it was said already, once, why nothing can be written: nobody else needs to.
+    pub(crate) fn is_told(self) -> bool {
+        matches!(self, Self::Store(_))
+    }
 }
 
 /// A captcha to store as a task.

@@ -101,6 +101,7 @@ impl Reconciler {
         match self.ingest.sweep(self.resubmit).await {
             Ok(0) => {}
             Ok(tasks) => info!(tasks, "Ended the wait of {tasks} overdue tasks"),
+            Err(error) if error.is_told() => {}
             Err(error) => warn!(%error, "Could not look for overdue tasks: {error}"),
         }
     }
@@ -112,7 +113,9 @@ impl Reconciler {
             (Some(why), false) => match self.ingest.ask_for_all().await {
                 Ok(tasks) => warn!(tasks, "Answers are asked for, because {why}"),
                 Err(error) => {
-                    warn!(%error, "Could not plan to ask for answers: {error}");
+                    if !error.is_told() {
+                        warn!(%error, "Could not plan to ask for answers: {error}");
+                    }
                     return;
                 }
             },
@@ -136,7 +139,9 @@ impl Reconciler {
         let due = match self.store.tasks_to_ask_for(LOOK, now).await {
             Ok(due) => due,
             Err(error) => {
-                warn!(%error, "Could not look for answers that are overdue: {error}");
+                if !error.is_told() {
+                    warn!(%error, "Could not look for answers that are overdue: {error}");
+                }
                 return;
             }
         };
@@ -189,6 +194,7 @@ async fn ask(asker: Asker, ingest: Ingest, tasks: Vec<Task>) -> Asked {
     while !fetched.is_empty() {
         match ingest.fetched(fetched.clone()).await {
             Ok(()) => break,
+            Err(error) if error.is_told() => {}
             Err(error) => warn!(%error, "Could not record what was fetched: {error}"),
         }
         sleep(RECORD_PAUSE).await;

@@ -1,6 +1,7 @@
 //! The two databases behind one door. A statement that both understand is written once; where they differ, both
 //! forms stand side by side, and what is bound to them is the same.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -13,6 +14,7 @@ use sqlx::{
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
+use super::health::Health;
 use super::is_lost;
 
 /// How long a statement that reads may take on a server. A connection whose other end is gone says nothing, ever.
@@ -71,8 +73,8 @@ pub(super) use sql;
 /// Connections that read.
 #[derive(Clone, Debug)]
 pub(super) enum Pool {
-    Sqlite(SqlitePool),
-    Postgres(PgPool),
+    Sqlite(SqlitePool, Arc<Health>),
+    Postgres(PgPool, Arc<Health>),
 }
 
 /// One connection, in whoever's hands.
@@ -96,6 +98,8 @@ pub(super) struct Query<'c> {
     /// What could not be bound.
     fault: Option<sqlx::Error>,
     on: On<'c>,
+    /// Hears of what comes of it; of writes the writer tells.
+    health: Option<&'c Health>,
 }
 
 enum Bound {
@@ -110,9 +114,29 @@ pub(super) enum Row {
 }
 
 /// Rows read within one look at the database: what others change meanwhile is in all of them or in none.
-pub(super) enum Snapshot {
-    Sqlite(sqlx::Transaction<'static, Sqlite>),
+pub(super) struct Snapshot {
+    reading: Reading,
+    health: Arc<Health>,
+}
+
+enum Reading {
+    Sqlite(FileReading),
     Postgres(Borrowed),
+}
+
+/// A transaction that reads a file, on a connection out of its pool. That goes back only after a good end: of one that
+/// SQLite has given up by itself nobody knows whether it still shows the past, and keeps the log from being reset.
+struct FileReading {
+    connection: PoolConnection<Sqlite>,
+    is_over: bool,
+}
+
+impl Drop for FileReading {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 /// A connection to a server, out of its pool. It goes back only if it is known to be well: one on which something was
@@ -154,18 +178,29 @@ impl Drop for Borrowed {
 
 impl Pool {
     pub(super) fn query(&self, sql: impl Into<Sql>) -> Query<'_> {
-        let bound = match self {
-            Self::Sqlite(_) => Bound::Sqlite(SqliteArguments::default()),
-            Self::Postgres(_) => Bound::Postgres(PgArguments::default()),
+        let (bound, health) = match self {
+            Self::Sqlite(_, health) => (Bound::Sqlite(SqliteArguments::default()), health),
+            Self::Postgres(_, health) => (Bound::Postgres(PgArguments::default()), health),
         };
-        Query { sql: sql.into(), bound, fault: None, on: On::Pool(self) }
+        Query { sql: sql.into(), bound, fault: None, on: On::Pool(self), health: Some(health) }
     }
 
     pub(super) async fn snapshot(&self) -> Result<Snapshot, sqlx::Error> {
+        let (Self::Sqlite(_, health) | Self::Postgres(_, health)) = self;
+        let begun = self.begin_reading().await;
+        health.note_read(begun.as_ref().err());
+        Ok(Snapshot { reading: begun?, health: Arc::clone(health) })
+    }
+
+    async fn begin_reading(&self) -> Result<Reading, sqlx::Error> {
         const REPEATABLE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         Ok(match self {
-            Self::Sqlite(pool) => Snapshot::Sqlite(pool.begin().await?),
-            Self::Postgres(pool) => {
+            Self::Sqlite(pool, _) => {
+                let mut reading = FileReading { connection: pool.acquire().await?, is_over: false };
+                sqlx::raw_sql("BEGIN").execute(&mut *reading.connection).await?;
+                Reading::Sqlite(reading)
+            }
+            Self::Postgres(pool, _) => {
                 let mut left = pool.options().get_max_connections();
                 loop {
                     let mut borrowed = Borrowed::from(pool).await?;
@@ -177,7 +212,7 @@ impl Pool {
                         Ok(_) => {
                             // Until it is closed: a transaction does not go back with it.
                             borrowed.is_well = false;
-                            break Snapshot::Postgres(borrowed);
+                            break Reading::Postgres(borrowed);
                         }
                     }
                 }
@@ -187,27 +222,32 @@ impl Pool {
 
     pub(super) async fn close(&self) {
         match self {
-            Self::Sqlite(pool) => pool.close().await,
-            Self::Postgres(pool) => pool.close().await,
+            Self::Sqlite(pool, _) => pool.close().await,
+            Self::Postgres(pool, _) => pool.close().await,
         }
     }
 }
 
 impl Snapshot {
     pub(super) fn query(&mut self, sql: impl Into<Sql>) -> Query<'_> {
-        match self {
-            Self::Sqlite(tx) => Connection::Sqlite(tx).query(sql),
-            Self::Postgres(borrowed) => {
+        let health = Some(&*self.health);
+        match &mut self.reading {
+            Reading::Sqlite(file) => Query { health, ..Connection::Sqlite(&mut file.connection).query(sql) },
+            Reading::Postgres(borrowed) => {
                 let bound = Bound::Postgres(PgArguments::default());
-                Query { sql: sql.into(), bound, fault: None, on: On::Snapshot(borrowed) }
+                Query { sql: sql.into(), bound, fault: None, on: On::Snapshot(borrowed), health }
             }
         }
     }
 
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
-        match self {
-            Self::Sqlite(tx) => tx.rollback().await,
-            Self::Postgres(mut borrowed) => {
+        match self.reading {
+            Reading::Sqlite(mut file) => {
+                sqlx::raw_sql("ROLLBACK").execute(&mut *file.connection).await?;
+                file.is_over = true;
+                Ok(())
+            }
+            Reading::Postgres(mut borrowed) => {
                 let done = timeout(READ_DEADLINE, sqlx::raw_sql("COMMIT").execute(borrowed.at_work())).await;
                 borrowed.judge(done).map(drop)
             }
@@ -221,19 +261,19 @@ impl<'c> Connection<'c> {
             Self::Sqlite(connection) => (Bound::Sqlite(SqliteArguments::default()), On::Sqlite(connection)),
             Self::Postgres(connection) => (Bound::Postgres(PgArguments::default()), On::Postgres(connection)),
         };
-        Query { sql: sql.into(), bound, fault: None, on }
+        Query { sql: sql.into(), bound, fault: None, on, health: None }
     }
 }
 
 /// Runs a query on what it is for.
 macro_rules! run {
     ($query:expr, $method:ident, $then:expr, $wrap_sqlite:expr, $wrap_postgres:expr) => {{
-        let Query { sql, bound, fault, on } = $query;
+        let Query { sql, bound, fault, on, health } = $query;
         if let Some(fault) = fault {
             return Err(fault);
         }
-        match (bound, on) {
-            (Bound::Sqlite(bound), On::Pool(Pool::Sqlite(pool))) => {
+        let done = match (bound, on) {
+            (Bound::Sqlite(bound), On::Pool(Pool::Sqlite(pool, _))) => {
                 let query = sqlx::query_with(sql.sqlite, bound);
                 query.$method(pool).await.map(|found| $then(found, $wrap_sqlite))
             }
@@ -242,17 +282,20 @@ macro_rules! run {
                 query.$method(connection).await.map(|found| $then(found, $wrap_sqlite))
             }
             // Apart, so that callers who wait take up no room for it.
-            (Bound::Postgres(bound), On::Pool(Pool::Postgres(pool))) => {
+            (Bound::Postgres(bound), On::Pool(Pool::Postgres(pool, _))) => {
                 Box::pin(async move {
                     // A connection that was lost while it rested is found out by the statement, which is run again.
                     let mut left = pool.options().get_max_connections();
                     loop {
-                        let mut borrowed = Borrowed::from(pool).await?;
+                        let mut borrowed = match Borrowed::from(pool).await {
+                            Ok(borrowed) => borrowed,
+                            Err(error) => break Err(error),
+                        };
                         let query = sqlx::query_with(sql.postgres, bound.clone());
                         let done = timeout(READ_DEADLINE, query.$method(borrowed.at_work())).await;
                         match borrowed.judge(done) {
                             Err(error) if is_lost(&error) && left > 0 => left -= 1,
-                            done => return done.map(|found| $then(found, $wrap_postgres)),
+                            done => break done.map(|found| $then(found, $wrap_postgres)),
                         }
                     }
                 })
@@ -273,7 +316,11 @@ macro_rules! run {
                 done.map(|found| $then(found, $wrap_postgres))
             }
             _ => unreachable!("a query is bound for what it runs on"),
+        };
+        if let Some(health) = health {
+            health.note_read(done.as_ref().err());
         }
+        done
     }};
 }
 

@@ -1,6 +1,10 @@
 //! A SQLite file: made, locked, migrated, checked to be as durable as promised, recovered.
 
+mod connection;
+mod inspection;
+
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +15,13 @@ use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
 use tokio::sync::Mutex;
 
 use super::db::Pool;
+use super::fault::Fault;
+use super::health::Health;
 use super::writer::WriteConnection;
 use super::{Store, StoreError};
 use crate::model::Timestamp;
+
+pub(super) use connection::{FileConnection, FileTransaction, Statements};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -29,21 +37,35 @@ const READERS: u32 = 4;
 /// best between 1,000 and 4,000 pages.
 const CHECKPOINT_PAGES: &str = "1000";
 
+/// Is written at the start, and taken away in the same transaction.
+const PROBE: &str = "INSERT INTO memory (name, value) VALUES ('probe', '')";
+const NO_PROBE: &str = "DELETE FROM memory WHERE name = 'probe'";
+
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
     /// Its folder cannot be made.
-    #[error("could not create the folder {}", .0.display())]
+    #[error("could not create the folder {}: set data.dir to one that pingbox may write in", .0.display())]
     Folder(PathBuf, #[source] std::io::Error),
-    /// It does not exist and cannot be made.
-    #[error("could not create the database {}", .0.display())]
+    /// Its folder is a file.
+    #[error("{} is not a folder: set data.dir to one that pingbox may write in", .0.display())]
+    NoFolder(PathBuf),
+    /// It, or the file that locks it, cannot be made.
+    #[error("could not create {}: {}", .0.display(), remedy(.1))]
     Create(PathBuf, #[source] std::io::Error),
     /// Another process holds it.
     #[error("another pingbox uses the database {}: each needs a data.dir of its own", .0.display())]
     InUse(PathBuf),
     /// It cannot be opened or written.
-    #[error("could not open the database {}", .0.display())]
-    Open(PathBuf, #[source] sqlx::Error),
+    #[error("could not use the database {}: {fault}", path.display())]
+    Open {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: Fault,
+        /// What SQLite says.
+        source: StoreError,
+    },
     /// It was written by a later version of pingbox.
     #[error("the database {} was written by a newer pingbox: use that version, or another data.dir", .0.display())]
     Newer(PathBuf),
@@ -64,19 +86,37 @@ pub(crate) enum FileError {
     },
 }
 
+impl FileError {
+    fn open(path: &Path, source: impl Into<StoreError>) -> Self {
+        let source = source.into();
+        Self::Open { path: path.to_owned(), fault: source.fault(), source }
+    }
+}
+
+/// What helps against a file that cannot be made.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space on its disk",
+        ErrorKind::ReadOnlyFilesystem => {
+            "its file system is read-only, and pingbox needs one that it may write"
+        }
+        ErrorKind::PermissionDenied => {
+            "the user that pingbox runs as may not write there: change the owner of the folder, or data.dir"
+        }
+        _ => "check that its folder is there, and that it is the right one",
+    }
+}
+
 impl Store {
     /// Opens a SQLite file, created and brought up to date as needed. Tasks that were being sent
     /// when the last process ended become unconfirmed: nobody knows whether they arrived.
     pub(crate) async fn open(path: &Path, now: Timestamp) -> Result<Self, FileError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder {
-            tokio::fs::create_dir_all(folder)
-                .await
-                .map_err(|error| FileError::Folder(folder.to_owned(), error))?;
+            make_folder(folder).await?;
         }
         let lock = lock(path)?;
         make_private(path).await.map_err(|error| FileError::Create(path.to_owned(), error))?;
-        let open_error = |error| FileError::Open(path.to_owned(), error);
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -84,31 +124,39 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-        let mut writer = options.connect().await.map_err(open_error)?;
-        check_settings(&mut writer, path).await?;
+        let mut writer = connect(&options, path).await?;
         migrate(&mut writer, path).await?;
+        let health = Arc::new(Health::default());
         let readers = async |connections| {
             let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
-            let pool = pool.connect_with(options.clone().read_only(true)).await.map_err(open_error)?;
-            Ok::<_, FileError>(Pool::Sqlite(pool))
+            let pool = pool.connect_with(options.clone().read_only(true)).await;
+            let pool = pool.map_err(|error| FileError::open(path, error))?;
+            Ok::<_, FileError>(Pool::Sqlite(pool, Arc::clone(&health)))
         };
+        let (reader, own_reader, sender_reader) =
+            (readers(READERS).await?, readers(1).await?, readers(1).await?);
+        let writer = FileConnection::new(path, options, writer, Arc::clone(&health))
+            .map_err(|error| FileError::Create(path.to_owned(), error))?;
         let store = Self {
-            reader: readers(READERS).await?,
-            own_reader: readers(1).await?,
-            sender_reader: readers(1).await?,
-            writer: Arc::new(Mutex::new(Some(WriteConnection::Sqlite(writer)))),
+            reader,
+            own_reader,
+            sender_reader,
+            writer: Arc::new(Mutex::new(Some(WriteConnection::Sqlite(Box::new(writer))))),
             listen_options: None,
             lock: Some(Arc::new(lock)),
+            health,
         };
-        store.recover(now).await.map_err(|error| match error {
-            StoreError::Failed(error) | StoreError::InDoubt(error) => open_error(error),
-        })?;
+        store.recover(now).await.map_err(|error| FileError::open(path, error))?;
         Ok(store)
     }
 
+    /// Also the proof that it can be written: a transaction that writes nothing works on a read-only file too.
     async fn recover(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut writing = self.writing().await;
         let mut tx = writing.begin().await?;
+        for probe in [PROBE, NO_PROBE] {
+            tx.query(probe).execute().await?;
+        }
         let mut tasks = tx.tasks_in_sending(u32::MAX, Timestamp::from_micros(i64::MAX)).await?;
         for task in &mut tasks {
             task.lose_sender(now);
@@ -118,6 +166,23 @@ impl Store {
             tracing::warn!(tasks = tasks.len(), "Tasks that were being sent at the last end are unconfirmed");
         }
         tx.commit().await
+    }
+}
+
+/// A connection that writes as durably as promised.
+async fn connect(options: &SqliteConnectOptions, path: &Path) -> Result<SqliteConnection, FileError> {
+    let mut connection = options.connect().await.map_err(|error| FileError::open(path, error))?;
+    check_settings(&mut connection, path).await?;
+    Ok(connection)
+}
+
+async fn make_folder(folder: &Path) -> Result<(), FileError> {
+    match tokio::fs::create_dir_all(folder).await {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotADirectory) => {
+            Err(FileError::NoFolder(folder.to_owned()))
+        }
+        Err(error) => Err(FileError::Folder(folder.to_owned(), error)),
     }
 }
 
@@ -142,7 +207,7 @@ fn lock(path: &Path) -> Result<File, FileError> {
 async fn make_private(path: &Path) -> std::io::Result<()> {
     let made = tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await;
     match made {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         made => made.map(drop),
     }
 }
@@ -151,6 +216,11 @@ async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), FileE
     MIGRATIONS.run(writer).await.map_err(|error| match error {
         MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
             FileError::Newer(path.to_owned())
+        }
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)
+            if Fault::of(&source) != Fault::Other =>
+        {
+            FileError::open(path, source)
         }
         error => FileError::Migrate(path.to_owned(), error),
     })
@@ -164,7 +234,7 @@ async fn check_settings(writer: &mut SqliteConnection, path: &Path) -> Result<()
         ("foreign_keys", "SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys", "1"),
         ("busy_timeout", "SELECT CAST(timeout AS TEXT) FROM pragma_busy_timeout", "5000"),
     ];
-    let open_error = |error| FileError::Open(path.to_owned(), error);
+    let open_error = |error| FileError::open(path, error);
     for (setting, sql, needed) in SETTINGS {
         let found: String = sqlx::query(sql).fetch_one(&mut *writer).await.map_err(open_error)?.get(0);
         if found != needed {

@@ -7,7 +7,9 @@ mod copy;
 mod db;
 mod delivery;
 mod event;
+mod fault;
 mod file;
+mod health;
 mod lease;
 mod listen;
 mod memory;
@@ -37,6 +39,8 @@ pub(crate) use account::{AccountId, Credit};
 pub(crate) use copy::{Copied, Copy, Step};
 pub(crate) use delivery::{Due, Look, Target, WebhookState};
 pub(crate) use event::{EventFilter, FeedEnds, Happened};
+pub(crate) use fault::Fault;
+pub(crate) use health::Health;
 pub(crate) use listen::Topic;
 pub(crate) use outbox::{DeliveryFilter, Replayed};
 pub(crate) use read::{Counted, MAX_SCAN, TaskFilter};
@@ -68,6 +72,7 @@ pub(crate) struct Store {
     listen_options: Option<ServerOptions>,
     /// Of a file, held for as long as it is in use: one process writes it.
     lock: Option<Arc<File>>,
+    health: Arc<Health>,
 }
 
 /// Why the database did not do what it was asked to.
@@ -79,6 +84,9 @@ pub(crate) enum StoreError {
     /// The commit was under way: it may be stored.
     #[error("the database did not confirm a commit")]
     InDoubt(#[source] sqlx::Error),
+    /// Nothing was stored, because the database is in no state for it.
+    #[error("nothing more is written to it")]
+    Unusable(Fault),
 }
 
 impl StoreError {
@@ -94,13 +102,7 @@ impl StoreError {
 
     /// Whether the database cannot be asked at the moment, and later can.
     pub(crate) fn is_busy(&self) -> bool {
-        // Classes and codes: too many clients or no room, locked, cancelled, a standby.
-        const FOR_NOW: [&str; 4] = ["53", "55P03", "57014", "25006"];
-        let (Self::Failed(error) | Self::InDoubt(error)) = self;
-        match error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
-            error => is_lost(error) || has_code(error, &FOR_NOW),
-        }
+        self.fault() != Fault::Other
     }
 
     /// Whether the server went away, or sent us away, before anything was stored: the same again may well succeed.
@@ -147,7 +149,12 @@ fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
 impl Store {
     /// Whether other processes may use the database too.
     pub(crate) fn is_shared(&self) -> bool {
-        matches!(self.reader, Pool::Postgres(_))
+        matches!(self.reader, Pool::Postgres(..))
+    }
+
+    /// How it does.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Waits for the turn to write.

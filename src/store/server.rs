@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::db::Pool;
+use super::health::Health;
 use super::writer::{ServerConnection, WriteConnection};
 use super::{Store, is_lost};
 use crate::model::Secret;
@@ -199,10 +200,12 @@ impl Store {
         let forgotten = sqlx::query(forget).execute(&mut first).await;
         forgotten.map_err(|source| ServerError::Connect { place: place.clone(), source })?;
         drop(first);
+        let health = Arc::new(Health::default());
         let readers = |connections| {
             let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
             // A lost connection is found out by the statement itself, which is a turn less.
-            Pool::Postgres(pool.test_before_acquire(false).connect_lazy_with(options.expose()))
+            let pool = pool.test_before_acquire(false).connect_lazy_with(options.expose());
+            Pool::Postgres(pool, Arc::clone(&health))
         };
         let writer = WriteConnection::Postgres(Box::new(ServerConnection::new(options.clone())?));
         info!("The database is PostgreSQL at {place}");
@@ -213,6 +216,7 @@ impl Store {
             writer: Arc::new(Mutex::new(Some(writer))),
             listen_options: Some(listen_options),
             lock: None,
+            health,
         })
     }
 }

@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, Sqlite, SqliteConnection, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::db::{Connection, Query, Sql};
+use super::file::{FileConnection, FileTransaction, Statements};
 use super::server::ServerOptions;
 use super::{StoreError, is_lost};
 
@@ -42,7 +43,7 @@ const TURN_DEADLINE: Duration = Duration::from_secs(9);
 /// The connection that writes.
 #[derive(Debug)]
 pub(super) enum WriteConnection {
-    Sqlite(SqliteConnection),
+    Sqlite(Box<FileConnection>),
     Postgres(Box<ServerConnection>),
 }
 
@@ -78,20 +79,17 @@ pub(crate) struct WriteTx<'c> {
 /// What the statements of a write have in common.
 enum Scope<'c> {
     /// All of them count, or none.
-    Sqlite(Transaction<'c, Sqlite>),
+    Sqlite(FileTransaction<'c>),
     Postgres(ServerTransaction<'c>),
     /// Each counts by itself, at once.
-    EachAlone(&'c mut SqliteConnection),
+    EachAlone(Statements<'c>),
 }
 
 impl Writing {
     /// Begins a transaction. Fails when the database is locked by another program, away, or closed.
     pub(crate) async fn begin(&mut self) -> Result<WriteTx<'_>, StoreError> {
         let scope = match self.connection()? {
-            // A deferred transaction would fail, instead of wait, when it turns from reading to writing.
-            WriteConnection::Sqlite(connection) => {
-                Scope::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?)
-            }
+            WriteConnection::Sqlite(file) => Scope::Sqlite(file.begin().await?),
             WriteConnection::Postgres(server) => Scope::Postgres(server.begin().await?),
         };
         Ok(WriteTx { scope })
@@ -102,11 +100,13 @@ impl Writing {
         matches!(*self.0, Some(WriteConnection::Sqlite(_)))
     }
 
-    /// Statements that each count by themselves: reading, and then a single one that writes. Only for
-    /// [sole](Self::is_sole) writers.
-    pub(crate) fn each_alone(&mut self) -> Result<WriteTx<'_>, StoreError> {
+    /// Statements that each count by themselves: reading, and then a single one that writes. Committed like a
+    /// transaction, it is known that all went well. Only for [sole](Self::is_sole) writers.
+    pub(crate) async fn each_alone(&mut self) -> Result<WriteTx<'_>, StoreError> {
         match self.connection()? {
-            WriteConnection::Sqlite(connection) => Ok(WriteTx { scope: Scope::EachAlone(connection) }),
+            WriteConnection::Sqlite(file) => {
+                Ok(WriteTx { scope: Scope::EachAlone(file.each_alone().await?) })
+            }
             WriteConnection::Postgres(_) => {
                 Err(sqlx::Error::Protocol("others may write meanwhile".to_owned()).into())
             }
@@ -121,7 +121,7 @@ impl Writing {
 impl WriteConnection {
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(connection) => connection.close().await,
+            Self::Sqlite(file) => file.close().await,
             Self::Postgres(server) => match server.open {
                 Some(connection) => connection.close().await,
                 None => Ok(()),
@@ -181,6 +181,7 @@ impl ServerConnection {
                     return Err(StoreError::Failed(sqlx::Error::Io(lost)));
                 }
                 Err(StoreError::Failed(error) | StoreError::InDoubt(error)) => why = error,
+                Err(unusable @ StoreError::Unusable(_)) => return Err(unusable),
             }
             self.open = None;
             sleep(RETRY_PAUSE).await;
@@ -259,9 +260,12 @@ impl WriteTx<'_> {
     /// stored, unless the error says that this is in doubt.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.scope {
-            Scope::Sqlite(transaction) => Ok(transaction.commit().await?),
+            Scope::Sqlite(transaction) => transaction.commit().await,
             Scope::Postgres(transaction) => transaction.commit().await,
-            Scope::EachAlone(_) => Ok(()),
+            Scope::EachAlone(statements) => {
+                statements.done();
+                Ok(())
+            }
         }
     }
 
@@ -280,9 +284,9 @@ impl WriteTx<'_> {
 
     pub(super) fn query(&mut self, sql: impl Into<Sql>) -> Query<'_> {
         match &mut self.scope {
-            Scope::Sqlite(transaction) => Connection::Sqlite(transaction).query(sql),
+            Scope::Sqlite(transaction) => Connection::Sqlite(transaction.connection()).query(sql),
             Scope::Postgres(transaction) => Connection::Postgres(transaction.connection()).query(sql),
-            Scope::EachAlone(connection) => Connection::Sqlite(connection).query(sql),
+            Scope::EachAlone(statements) => Connection::Sqlite(statements.connection()).query(sql),
         }
     }
 }

@@ -65,7 +65,9 @@ async fn refusal(app: &AppState, task: Task, deadline: Instant) -> Option<ErrorC
         Ok(Ok(found)) => found.into_iter().next().unwrap_or(task),
         // It is stored, and will be paid for: its id must reach the caller, whatever else fails.
         Ok(Err(error)) => {
-            warn!(task.id = %id, %error, "Could not read a new task: {error}");
+            if !error.is_told() {
+                warn!(task.id = %id, %error, "Could not read a new task: {error}");
+            }
             task
         }
         Err(_) => return None,

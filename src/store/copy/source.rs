@@ -27,7 +27,7 @@ impl Source {
     pub(super) async fn open(path: &Path, now: Timestamp) -> Result<Self, CopyError> {
         check(path).await?;
         let store = Store::open(path, now).await?;
-        let Pool::Sqlite(reader) = store.own_reader.clone() else {
+        let Pool::Sqlite(reader, _) = store.own_reader.clone() else {
             unreachable!("a file is a file");
         };
         Ok(Self { store, reader })

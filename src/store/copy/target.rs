@@ -39,7 +39,7 @@ impl Target {
         }
         drop(first);
         let store = Store::connect(server).await?;
-        let Pool::Postgres(reader) = store.own_reader.clone() else {
+        let Pool::Postgres(reader, _) = store.own_reader.clone() else {
             unreachable!("a server is a server");
         };
         let run = Secret::random_hex(8).map_err(|error| sqlx::Error::Protocol(error.to_string()))?;

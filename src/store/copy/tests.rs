@@ -186,14 +186,14 @@ async fn every_table_and_column_of_both_migrations_is_known() {
     }
     let folder = TempDir::new().unwrap();
     let source = Store::open(&folder.path().join("test.db"), NOW).await.unwrap();
-    let crate::store::db::Pool::Sqlite(pool) = &source.reader else { panic!("it is a file") };
+    let crate::store::db::Pool::Sqlite(pool, _) = &source.reader else { panic!("it is a file") };
     let rows = sqlx::query(COLUMNS).fetch_all(pool).await.unwrap();
     let found = rows.iter().map(|row| ((row.get(0), row.get(1)), (row.get(2), row.get(3))));
     assert_eq!(found.collect::<BTreeMap<(String, String), (String, i64)>>(), known);
 
     let Some(url) = postgres::database().await else { return };
     let copy = Store::connect(&server(&url)).await.unwrap();
-    let crate::store::db::Pool::Postgres(pool) = &copy.reader else { panic!("it is a server") };
+    let crate::store::db::Pool::Postgres(pool, _) = &copy.reader else { panic!("it is a server") };
     let rows = sqlx::query(ON_SERVER).fetch_all(pool).await.unwrap();
     let found = rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2)));
     assert_eq!(found.collect::<BTreeMap<(String, String), String>>(), on_server);
