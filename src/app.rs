@@ -1,5 +1,6 @@
 //! The whole service: built from a configuration, run, and brought to an end.
 
+mod backup;
 mod clock;
 mod copy;
 mod emulation;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use url::Url;
 
+pub(crate) use backup::{BackedUp, BackupStep, back_up};
 pub(crate) use copy::{Copied, Step, copy};
 pub use emulation::run_sandbox;
 pub(crate) use setup::use_ring;

@@ -1,5 +1,6 @@
 //! The command line: its words, and one file per command.
 
+mod backup;
 mod balance;
 mod config;
 mod copy;
@@ -24,6 +25,7 @@ pub use config::ConfigCommand;
 pub use sandbox::SandboxArgs;
 pub use settings::SettingsArgs;
 
+use self::backup::BackupArgs;
 use self::balance::BalanceArgs;
 use self::copy::CopyArgs;
 use self::doctor::DoctorArgs;
@@ -69,6 +71,8 @@ enum Command {
     /// The certificate that clients have to trust where a listener has one of its own
     #[command(subcommand)]
     Tls(TlsCommand),
+    /// Copy the SQLite file, also while the server runs, and check the copy
+    Backup(Box<BackupArgs>),
     /// Move everything from a SQLite file to PostgreSQL
     Copy(Box<CopyArgs>),
     /// Ask a running server whether it is ready, for container health checks
@@ -108,6 +112,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run().await,
             Command::Config(config) => config.run().map(|()| ExitCode::SUCCESS),
             Command::Tls(tls) => tls.run().map(|()| ExitCode::SUCCESS),
+            Command::Backup(backup) => backup.run().await,
             Command::Copy(copy) => copy.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }

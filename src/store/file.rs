@@ -94,7 +94,7 @@ impl FileError {
 }
 
 /// What helps against a file that cannot be made.
-fn remedy(error: &std::io::Error) -> &'static str {
+pub(super) fn remedy(error: &std::io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space on its disk",
         ErrorKind::ReadOnlyFilesystem => {
@@ -105,6 +105,11 @@ fn remedy(error: &std::io::Error) -> &'static str {
         }
         _ => "check that its folder is there, and that it is the right one",
     }
+}
+
+/// The last migration that this version knows.
+pub(super) fn newest_schema() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
 }
 
 impl Store {

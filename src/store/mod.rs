@@ -1,6 +1,7 @@
 //! Everything on disk. Only this room has SQL; the rest of the program calls plain methods.
 
 mod account;
+mod backup;
 mod caller_url;
 mod claim;
 mod copy;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 pub(crate) use account::{AccountId, Credit};
+pub(crate) use backup::{BackedUp, Backup, BackupStep};
 pub(crate) use copy::{Copied, Copy, Step};
 pub(crate) use delivery::{Due, Look, Target, WebhookState};
 pub(crate) use event::{EventFilter, FeedEnds, Happened};

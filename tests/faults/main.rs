@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod backup;
 mod clock;
 #[path = "../support/stored.rs"]
 #[expect(dead_code, unused_imports, reason = "other tests use the rest")]

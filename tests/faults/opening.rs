@@ -150,3 +150,14 @@ async fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
         9999
     );
 }
+
+/// What a backup is not made of either.
+#[test]
+fn a_backup_needs_a_database_of_pingbox() {
+    let data = TempDir::new().unwrap();
+    let backup = || pingbox(data.path(), &["backup", "copy.db"]);
+    is_refused(&mut backup(), &["there is no database", "--config"]);
+    std::fs::write(data.path().join("pingbox.db"), "x".repeat(5000)).unwrap();
+    is_refused(&mut backup(), &["is no database of pingbox"]);
+    assert!(!data.path().join("copy.db").exists());
+}
