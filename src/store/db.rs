@@ -388,3 +388,28 @@ impl Row {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::Timestamp;
+    use crate::store::Store;
+
+    const KEPT: &str = "SELECT value FROM memory WHERE name = 'kept'";
+
+    /// Whoever waited may have gone, or the disk may have failed: the next reader sees what there is.
+    #[tokio::test]
+    async fn a_look_that_was_broken_off_shows_nobody_the_past() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("test.db"), Timestamp::now()).await.unwrap();
+        // There is one connection.
+        let mut snapshot = store.own_reader.snapshot().await.unwrap();
+        assert!(snapshot.query(KEPT).fetch_optional().await.unwrap().is_none());
+        drop(snapshot);
+        store.execute("INSERT INTO memory (name, value) VALUES ('kept', 'yes')").await;
+        assert!(store.own_reader.query(KEPT).fetch_optional().await.unwrap().is_some());
+        let mut snapshot = store.own_reader.snapshot().await.unwrap();
+        assert!(snapshot.query(KEPT).fetch_optional().await.unwrap().is_some());
+        snapshot.close().await.unwrap();
+        store.close().await;
+    }
+}

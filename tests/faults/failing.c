@@ -65,7 +65,9 @@ static int fails(const char *call, int fd)
 
 static int open_file(int folder, const char *path, int flags, mode_t mode)
 {
-    if ((flags & O_ACCMODE) != O_RDONLY && path_fails("open", path))
+    /* What is there cannot be made, and the kernel says that first. */
+    int is_there = (flags & O_CREAT) && (flags & O_EXCL) && access(path, F_OK) == 0;
+    if ((flags & O_ACCMODE) != O_RDONLY && !is_there && path_fails("open", path))
         return -1;
     return (int)syscall(SYS_openat, folder, path, flags, mode);
 }
