@@ -168,19 +168,25 @@ impl Drop for Admission {
 /// The hops that the headers name, nearest last.
 fn forwarded_for(headers: &HeaderMap) -> Vec<String> {
     let list = |name: &str| -> Vec<String> {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).map(|part| part.trim().to_owned()).collect()
+        let mut parts = Vec::new();
+        for value in headers.get_all(name) {
+            // A client may have put anything in front of what the proxy has added.
+            let value = String::from_utf8_lossy(value.as_bytes());
+            parts.extend(value.split(',').map(|part| part.trim().to_owned()));
+        }
+        parts
     };
     let hops = list("x-forwarded-for");
     if !hops.is_empty() {
         return hops;
     }
+    // A proxy that does not say whom it speaks for hides who it is. Who stands before it says nothing of that.
     let for_of = |element: &String| {
         let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
         let mut names = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
-        names.next().map(|(_, value)| value.trim().to_owned())
+        names.next().map_or_else(String::new, |(_, value)| value.trim().to_owned())
     };
-    list("forwarded").iter().filter_map(for_of).collect()
+    list("forwarded").iter().map(for_of).collect()
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `"[2001:db8::1]:80"`
@@ -247,6 +253,27 @@ mod tests {
         }
         let six = caller(&addresses, "10.0.0.1", "forwarded", "for=\"[2001:db8::7]:80\"");
         assert_eq!(six.as_deref(), Some("2001:db8::7"));
+    }
+
+    #[test]
+    fn what_a_client_puts_in_front_changes_nothing() {
+        let addresses = behind(&["10.0.0.0/8"]);
+        let found = |name: &str, value: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_bytes(value).unwrap(),
+            );
+            addresses.caller("10.0.0.1".parse().unwrap(), &headers).map(|ip| ip.to_string())
+        };
+        for forged in [b"\xff".as_slice(), b"\xc3\xa9", b"\t", b"1.2.3.4", b"\"", b";"] {
+            let value = [forged, b", 203.0.113.9"].concat();
+            assert_eq!(found("x-forwarded-for", &value).as_deref(), Some("203.0.113.9"), "{forged:?}");
+            let value = [forged, b", for=203.0.113.9"].concat();
+            assert_eq!(found("forwarded", &value).as_deref(), Some("203.0.113.9"), "{forged:?}");
+        }
+        // A proxy that says nothing of its client does not speak for whom the client names.
+        assert_eq!(found("forwarded", b"for=1.2.3.4, proto=https"), None);
     }
 
     #[test]
