@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use bytes::Bytes;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tracing::{debug, info, warn};
 
 use super::addresses::Addresses;
@@ -24,7 +25,7 @@ use super::health::livez;
 use super::loops;
 use crate::account::Account;
 use crate::ingest::{Ingest, Receipt, Received};
-use crate::model::{ErrorCode, Outcome, Pingback, Secret, TaskId, Timestamp, without_nul};
+use crate::model::{ErrorCode, JsonFields, Outcome, Pingback, Secret, TaskId, Timestamp, without_nul};
 use crate::store::Store;
 
 /// The largest pingback. The longest answers that were seen have 4 kB.
@@ -216,7 +217,11 @@ fn try_again() -> Response {
 }
 
 /// Reads a pingback in any of the family's variants: query, form, multipart, JSON.
-async fn decode(headers: &HeaderMap, query: Option<&str>, body: Body) -> Result<Pingback, ApiError> {
+pub(super) async fn decode(
+    headers: &HeaderMap,
+    query: Option<&str>,
+    body: Body,
+) -> Result<Pingback, ApiError> {
     let body = body::read(body, MAX_BODY_BYTES).await?;
     let mut fields = form(query.unwrap_or_default().as_bytes());
     fields.extend(match Encoding::of(headers) {
@@ -247,15 +252,13 @@ async fn multipart(body: Bytes, boundary: &str) -> Result<Vec<(String, String)>,
 
 fn json(body: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
     // The parser's own words may quote the body, and with it the answer.
-    let object: serde_json::Map<String, Value> = serde_json::from_slice(body)
+    let JsonFields(members) = serde_json::from_slice::<JsonFields<MAX_FIELDS, Box<RawValue>>>(body)
         .map_err(|_| ApiError::BadRequest("the body is not a JSON object".to_owned()))?;
-    let given = object.into_iter().filter(|(_, value)| !value.is_null());
-    Ok(given
-        .map(|(name, value)| match value {
-            Value::String(text) => (name, text),
-            other => (name, other.to_string()),
-        })
-        .collect())
+    // A number is kept as it is written: 1.50 is not 1.5 when it is an answer.
+    let text = |value: Box<RawValue>| {
+        serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
+    };
+    Ok(members.into_iter().map(|(name, value)| (name, text(value))).collect())
 }
 
 fn pingback(fields: Vec<(String, String)>, received_at: Timestamp) -> Result<Pingback, ApiError> {
@@ -335,6 +338,15 @@ mod tests {
         assert_eq!(pingback.code, "a|b c+d&e=f%25");
         assert_eq!(pingback.price, "0.00299".parse().ok());
         assert_eq!(pingback.extra.as_deref(), Some("{\"x\":\"1\"}"));
+    }
+
+    #[tokio::test]
+    async fn a_number_in_json_stays_as_it_is_written() {
+        for number in ["1.50", "12345678901234567890123", "1e2", "-0"] {
+            let pingback =
+                decoded("application/json", "", &format!("{{\"id\":77,\"code\":{number}}}")).await.unwrap();
+            assert_eq!(pingback.code, number);
+        }
     }
 
     #[tokio::test]
