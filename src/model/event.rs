@@ -209,7 +209,9 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (feed, number) = text.split_once('-').ok_or(())?;
         let is_feed = feed.len() == 8 && feed.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        // One place has one name: numbers are written without zeros in front.
+        let is_number = number.bytes().all(|byte| byte.is_ascii_digit())
+            && (number == "0" || !number.is_empty() && !number.starts_with('0'));
         if !is_feed || !is_number {
             return Err(());
         }
@@ -242,6 +244,8 @@ mod tests {
             "01abcdef-",
             "01abcdef--1",
             "01abcdef-+1",
+            "01abcdef-01",
+            "01abcdef-00",
             "01abcdef-9223372036854775808",
             "01abcdeg-1",
             "01abcde-1",
