@@ -11,7 +11,7 @@
 //! | `http` | the two listeners: pingbacks come in, callers submit and wait |
 //! | `ingest` | the one writer: many waiting writes, one transaction, a reply to each |
 //! | `store` | the database; the only place with SQL |
-//! | `waiters` | who waits for which task, or for the answer to which captcha |
+//! | `waiters` | who waits for which task, or for the answer to which captcha; `sync`: what it is made of |
 //! | `feed` | the events, read while they grow |
 //! | `provider` | the client of `in.php` and `res.php` |
 //! | `account` | the only way to it: pauses, credit, the proof of the key |
@@ -46,6 +46,7 @@ mod retention;
 pub mod sandbox;
 pub mod shutdown;
 mod store;
+mod sync;
 pub mod telemetry;
 mod tls;
 mod waiters;

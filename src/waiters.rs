@@ -2,16 +2,14 @@
 //! entry lives only while somebody waits.
 //!
 //! A waiter subscribes, then reads the store, then waits: a change that is committed after the
-//! subscription reaches it, an earlier one is seen by the read.
+//! subscription reaches it, an earlier one is seen by the read. `tests/waiters.rs` tries that in many orders.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-
-use tokio::sync::Notify;
+use std::hash::{BuildHasher as _, Hash};
+use std::sync::Arc;
 
 use crate::model::{CaptchaId, Task, TaskId};
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Notify, Ordering, RandomState};
 
 /// Locks are held for a few instructions; several of them keep the writer and the waiters apart.
 const SHARDS: usize = 16;
@@ -54,7 +52,7 @@ impl<K, V> Default for Waiters<K, V> {
     fn default() -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -135,62 +133,4 @@ impl<K: Eq + Hash, V> Drop for Subscription<K, V> {
 /// Nothing panics while it holds one of these locks, so what is behind it is whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
-    use super::*;
-
-    type Numbers = Waiters<u32, &'static str>;
-
-    async fn next(subscription: &mut Subscription<u32, &'static str>) -> Vec<&'static str> {
-        timeout(Duration::from_secs(5), subscription.news()).await.expect("woken in time")
-    }
-
-    #[tokio::test]
-    async fn everybody_who_waits_for_something_gets_its_news() {
-        let waiters = Arc::new(Numbers::default());
-        let (mut one, mut other) = (waiters.subscribe(&[1]), waiters.subscribe(&[1]));
-        waiters.wake(&1, &"first");
-        assert_eq!((next(&mut one).await, next(&mut other).await), (vec!["first"], vec!["first"]));
-    }
-
-    #[tokio::test]
-    async fn a_wake_before_the_wait_is_not_lost() {
-        let waiters = Arc::new(Numbers::default());
-        let mut batch = waiters.subscribe(&[1, 2, 17]);
-        waiters.wake(&17, &"seventeen");
-        waiters.wake(&1, &"one");
-        assert_eq!(next(&mut batch).await, ["seventeen", "one"]);
-        waiters.wake(&2, &"two");
-        assert_eq!(next(&mut batch).await, ["two"]);
-    }
-
-    #[tokio::test]
-    async fn nobody_is_woken_by_what_they_do_not_wait_for() {
-        let waiters = Arc::new(Numbers::default());
-        let mut one = waiters.subscribe(&[1]);
-        // Some of these share its shard.
-        for other in 2..100 {
-            waiters.wake(&other, &"another");
-        }
-        waiters.wake(&1, &"own");
-        assert_eq!(next(&mut one).await, ["own"]);
-    }
-
-    #[test]
-    fn an_entry_lives_only_while_somebody_waits() {
-        let waiters = Arc::new(Numbers::default());
-        let (one, other) = (waiters.subscribe(&[1, 2]), waiters.subscribe(&[2]));
-        drop(one);
-        assert!(!waiters.shard(&1).contains_key(&1));
-        assert!(waiters.shard(&2).contains_key(&2));
-        drop(other);
-        assert!(waiters.shards.iter().all(|shard| lock(shard).is_empty()));
-        assert_eq!(waiters.waiting.load(Ordering::SeqCst), 0);
-    }
 }
