@@ -187,7 +187,7 @@ async fn all_solved(process: &Process, ids: &[String]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_wait_for_a_provider_that_is_away_and_are_sent_once() {
     let time = Duration::from_secs(6);
-    it_waits_and_goes_on(&[(State::Gone, time), (State::Page, time), (State::Gone, time)]).await;
+    it_waits_and_goes_on(&[(State::Page, time), (State::Gone, time), (State::Page, time)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
