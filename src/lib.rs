@@ -34,6 +34,8 @@ pub mod config;
 mod delivery;
 mod dispatcher;
 mod feed;
+#[cfg(test)]
+mod fuzzing;
 mod http;
 mod ingest;
 pub mod model;

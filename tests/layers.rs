@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("delivery", &["model", "store", "provider", "ingest"]),
     ("retention", &["model", "store", "ingest"]),
     ("http", &["model", "store", "waiters", "feed", "provider", "ingest", "account", "reporter", "replicas"]),
+    ("fuzzing", &["config", "http", "model", "provider"]),
     (
         "app",
         &[

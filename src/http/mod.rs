@@ -10,6 +10,8 @@ mod compat;
 mod deliveries;
 mod error;
 mod events;
+#[cfg(test)]
+pub(crate) mod fuzzing;
 mod guessing;
 mod handshake;
 mod headers;

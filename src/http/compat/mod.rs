@@ -4,6 +4,8 @@
 //! Whatever happens, the status is 200 and the body is in the family's words: SDKs end a solve on
 //! anything else.
 
+#[cfg(test)]
+pub(super) mod fuzzing;
 mod in_php;
 mod params;
 mod reply;

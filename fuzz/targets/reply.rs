@@ -1,0 +1,3 @@
+#![no_main]
+
+pingbox_fuzz::target!(reply);
