@@ -1,3 +1,4 @@
+//! Answers by the type of captcha.
 #![no_main]
 
 pingbox_fuzz::target!(answer);

@@ -1,3 +1,4 @@
+//! Variables and the file.
 #![no_main]
 
 pingbox_fuzz::target!(config);

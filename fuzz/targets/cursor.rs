@@ -1,3 +1,4 @@
+//! Cursors, ids and prices.
 #![no_main]
 
 pingbox_fuzz::target!(cursor);

@@ -1,3 +1,4 @@
+//! Pingbacks, in every encoding.
 #![no_main]
 
 pingbox_fuzz::target!(pingback);

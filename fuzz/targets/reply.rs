@@ -1,3 +1,4 @@
+//! Replies of the provider.
 #![no_main]
 
 pingbox_fuzz::target!(reply);
