@@ -42,7 +42,7 @@ fn news(told: Option<ClockStep>, seen: Option<ClockStep>) -> Option<String> {
     let (seconds, direction) = (by.as_secs(), if is_ahead { "forward" } else { "back" });
     Some(format!(
         "The system's clock was set {direction}: it is {seconds} s off the time that tasks and waits go by. That \
-         follows by 1 s in 10, so that no wait ends early or late; a restart takes over the new time at once"
+         follows by 1 s in 100 s, so that no wait ends early or late; a restart takes over the new time at once"
     ))
 }
 

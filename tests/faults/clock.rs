@@ -26,7 +26,7 @@ const DAY: i64 = 24 * HOUR;
 /// How far off it may be by the time it is read.
 const CLOSE: i64 = 60;
 /// The pause after a page in place of a reply, less what a busy machine may take from between two requests.
-const PAUSE: Duration = Duration::from_millis(4500);
+const PAUSE: Duration = Duration::from_millis(4800);
 
 /// The library that shows a program another time; `None`, and a word on it, where it is missing.
 ///

@@ -77,7 +77,8 @@ async fn check_events(database: &mut Database) -> usize {
         let follows = match kind.as_str() {
             "task.created" => before.is_none(),
             "task.submitted" => matches!(before, Some("task.created" | "task.unconfirmed")),
-            "task.unconfirmed" => before == Some("task.created"),
+            // One in doubt is sent again after its give-up time, of which nothing is told, and may come into doubt again.
+            "task.unconfirmed" => matches!(before, Some("task.created" | "task.unconfirmed")),
             // A task that is in doubt may be settled by what it is asked for.
             "task.solved" => before == Some("task.submitted"),
             other => panic!("{other} was not to be expected"),
