@@ -132,8 +132,13 @@ impl Bench {
                 ids.roll_back(mark);
             }
         }
+        drop(turns);
         if let Some(before) = before {
             self.model = before;
+            // The connection has gone with the transaction.
+            for side in self.sides.iter().filter(|side| !side.store.is_shared()) {
+                forget(&side.store).await;
+            }
         }
         Ok(())
     }
