@@ -246,7 +246,7 @@ async fn nothing_that_a_full_run_shows_has_a_secret_in_it() {
         ("a wrong token", WRONG_TOKEN),
         ("a wrong secret", WRONG_SECRET),
     ];
-    let password = std::env::var("PINGBOX_TEST_POSTGRES_URL").ok();
+    let password = crate::database::blocking_url(run.data.path());
     let password = password.as_deref().and_then(|url| url.split('@').next()?.rsplit(':').next());
     secrets
         .extend(password.filter(|text| text.len() > 5).map(|password| ("the database's password", password)));
