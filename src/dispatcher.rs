@@ -122,7 +122,8 @@ impl Dispatcher {
         let mut flights = Flights {
             under_way: JoinSet::new(),
             cost: 0,
-            next_start: Instant::now(),
+            // As for the spacing; what is taken out of the queue earlier would only wait for it.
+            next_start: Instant::now() + self.sender.spacing.interval,
             changes: self.sender.account.changes(),
         };
         let interval = self.sender.spacing.interval;

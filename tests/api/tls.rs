@@ -263,9 +263,7 @@ async fn sighup_exchanges_the_certificate_under_living_connections() {
 #[tokio::test]
 async fn sighup_ends_no_server_whatever_its_tls_is() {
     let own = |tls: &str| [("PINGBOX_API__TLS", tls.to_owned()), ("PINGBOX_PUBLIC__TLS", tls.to_owned())];
-    for (tls, logged) in
-        [("off", "there is nothing to read again"), ("self_signed", "has its certificate anew")]
-    {
+    for (tls, logged) in [("off", "api.token was read again"), ("self_signed", "has its certificate anew")] {
         let data = TempDir::new().unwrap();
         let mut server = Server::start(pingbox(data.path(), &["serve", "--sandbox"]).envs(own(tls)));
         for _ in 0..2 {
