@@ -62,6 +62,12 @@ const OTHER_FILES: u64 = 128;
 /// a word, and comes again after a second: with the usual 128 any burst does that to senders of pingbacks.
 const BACKLOG: u32 = 4096;
 
+/// The description of the api listener for programs: OpenAPI 3.1, in JSON.
+#[must_use]
+pub fn openapi() -> String {
+    http::openapi_text()
+}
+
 /// The running service.
 pub struct App {
     public: SocketAddr,

@@ -5,7 +5,19 @@
 use std::fs;
 use std::path::Path;
 
+use pingbox::app;
 use pingbox::model::ErrorCode;
+
+#[test]
+fn the_kept_description_of_the_api_is_that_of_the_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
+    let wanted = app::openapi();
+    if fs::read_to_string(&path).unwrap_or_default() != wanted {
+        // The file follows the code: look at the difference, and commit it.
+        fs::write(&path, wanted).unwrap();
+        panic!("docs/openapi.json was behind src/http/openapi; it is written anew");
+    }
+}
 
 #[test]
 fn the_page_of_error_codes_has_the_table_of_the_code() {

@@ -68,6 +68,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("prometheus_client", &["http"]),
+    ("schemars", &["model", "http"]),
     ("anyhow", &["app", "cli", "client", "telemetry"]),
 ];
 

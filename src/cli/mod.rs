@@ -36,6 +36,7 @@ use self::sandbox::SandboxCommand;
 use self::serve::ServeArgs;
 use self::tls::TlsCommand;
 use self::token::TokenArgs;
+use crate::app;
 
 /// The exit code for what was asked for, but not ready in time.
 const NOT_READY: u8 = 3;
@@ -77,6 +78,8 @@ enum Command {
     Copy(Box<CopyArgs>),
     /// Ask a running server whether it is ready, for container health checks
     Healthcheck(HealthcheckArgs),
+    /// Print the description of the REST API for programs (OpenAPI 3.1)
+    Openapi,
 }
 
 impl Cli {
@@ -115,6 +118,7 @@ impl Cli {
             Command::Backup(backup) => backup.run().await,
             Command::Copy(copy) => copy.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
+            Command::Openapi => print(&app::openapi()).map(|()| ExitCode::SUCCESS),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::AppState;
@@ -14,57 +15,89 @@ use super::query::Query;
 use super::tasks::{JsonReply, reply};
 use crate::model::{CaptchaType, Hold, Price, Script, Terms, Timestamp};
 
-/// The account as callers see it.
-#[derive(Serialize)]
-struct AccountBody {
+/// The account at the provider.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Account")]
+pub(super) struct AccountBody {
     /// What is on it, in its currency; `null` until the provider told.
+    #[schemars(example = &"12.34")]
     balance: Option<String>,
+    /// When the provider told.
     balance_at: Option<Timestamp>,
+    /// What was spent today.
     spend: SpendBody,
+    /// How many calls of `res.php` are left.
     credit: CreditBody,
+    /// Pauses in force.
     backoff: BackoffBody,
+    /// How our pingback URL stands at the provider.
     registration: RegistrationBody,
-    /// `pingback` or `polling`: how answers come.
+    /// How answers come.
+    #[schemars(extend("enum" = ["pingback", "polling"]))]
     answers: &'static str,
     /// Why queued tasks wait; `null` when they need not.
+    #[schemars(example = &"ERROR_ZERO_BALANCE: the account has no money left")]
     reason: Option<String>,
 }
 
 /// What was spent today (UTC).
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Spend")]
 struct SpendBody {
+    /// What the day's answers cost.
     today: Price,
+    /// `spend.daily_limit`; `null`: there is none.
     daily_limit: Option<Price>,
+    /// By type of captcha; types of which there were none are left out.
+    #[schemars(with = "BTreeMap<String, TypeSpendBody>")]
     by_type: BTreeMap<CaptchaType, TypeSpendBody>,
 }
 
-#[derive(Serialize)]
+/// What was spent on one type.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "TypeSpend")]
 struct TypeSpendBody {
+    /// How many were paid for.
     tasks: u64,
+    /// What they cost.
     amount: Price,
     /// Tasks whose price is from the table of rates.
     estimated: u64,
 }
 
 /// How many calls of `res.php` are left.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Credit")]
 struct CreditBody {
+    /// So many may be made now.
     left: u32,
+    /// So many can be saved up.
     most: u32,
+    /// So many are won with each captcha that the provider takes.
     per_captcha: u32,
 }
 
-#[derive(Serialize)]
+/// Pauses in force, by script.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Backoff")]
 struct BackoffBody {
+    /// `null`: captchas are sent.
     in_php: Option<HoldBody>,
+    /// `null`: answers are asked for.
     res_php: Option<HoldBody>,
 }
 
 /// A pause that the provider asked for.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Pause")]
 struct HoldBody {
+    /// The provider's code, or `no_connection`, `no_reply`, `garbage`, `own_address` or `loop`.
+    #[schemars(example = &"ERROR_ZERO_BALANCE")]
     code: String,
+    /// What that means.
+    #[schemars(example = &"the account has no money left")]
     reason: String,
+    /// Since when.
     since: Timestamp,
     /// `null` until an operator has acted.
     until: Option<Timestamp>,
@@ -84,12 +117,18 @@ impl From<&Hold> for HoldBody {
     }
 }
 
-#[derive(Serialize)]
+/// How our pingback URL stands at the provider.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Registration")]
 struct RegistrationBody {
+    /// Whether the provider knows it; `off` when there is none, or pingbox is not to register it.
+    #[schemars(extend("enum" = ["pending", "off", "registered", "refused", "unreachable"]))]
     state: &'static str,
-    /// Our URL without its secret.
+    /// Our URL without its secret; `null`: there is none.
+    #[schemars(example = &"https://pingbox.example.com/pingback/***")]
     url: Option<String>,
     /// What is wrong, and what to do about it.
+    #[schemars(example = &"registered")]
     detail: String,
 }
 

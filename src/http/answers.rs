@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -19,11 +20,15 @@ use crate::store::FinalWord;
 /// The longest page.
 const MAX_PAGE: u32 = 1000;
 /// The length of a page when the caller does not say.
-const DEFAULT_PAGE: u32 = 100;
+pub(super) const DEFAULT_PAGE: u32 = 100;
 
-#[derive(Debug, Serialize)]
-struct ListBody<'a> {
+/// Answers, and where the next page begins.
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Answers")]
+pub(super) struct ListBody<'a> {
+    /// Newest first.
     answers: Vec<AnswerBody<'a>>,
+    /// For the next page; `null` when there is none.
     cursor: Option<String>,
 }
 

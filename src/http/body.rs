@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::error::ApiError;
 
 /// How long a body may take. At the largest size that is 280 kB/s, at a captcha's 7 kB/s.
-const BODY_DEADLINE: Duration = Duration::from_secs(15);
+pub(super) const BODY_DEADLINE: Duration = Duration::from_secs(15);
 
 /// How many times the limit is read and thrown away: a sender hears why it is refused only when it
 /// has sent all.

@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::info;
@@ -24,29 +25,47 @@ use crate::store::{DeliveryFilter, Replayed};
 /// The longest page.
 const MAX_PAGE: u32 = 1000;
 /// The length of a page when the caller does not say.
-const DEFAULT_PAGE: u32 = 100;
+pub(super) const DEFAULT_PAGE: u32 = 100;
 /// What a time should have been.
 const A_TIME: &str = "a time such as 2026-11-24T16:00:00Z (RFC 3339)";
 
-/// A delivery as callers see it.
-#[derive(Serialize)]
-struct DeliveryBody<'a> {
+/// A message to a receiver.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Delivery")]
+pub(super) struct DeliveryBody<'a> {
+    /// Names it.
+    #[schemars(example = &"57")]
     id: String,
-    /// What the receiver gets as `webhook-id`.
+    /// What the receiver gets as `webhook-id`; `null` in the form `pingback`.
+    #[schemars(example = &"msg_1f2e3d4c-57")]
     message_id: Option<String>,
     /// `webhook`, or `pingback`: id and code, as the provider sends them.
+    #[schemars(extend("enum" = ["webhook", "pingback"]))]
     form: &'static str,
+    /// What it tells.
     r#type: EventKind,
+    /// The task that it tells of, if it is one.
     task_id: Option<TaskId>,
+    /// The webhook that it goes to; `null`: it goes to a URL that the task carries.
+    #[schemars(example = &"1")]
     webhook_id: Option<String>,
-    /// Host and port.
+    /// Host and port of the receiver.
+    #[schemars(example = &"example.com:443")]
     url_host: &'a str,
+    /// `waiting` to be sent or sent again, `delivered`, or `dead`: given up on.
+    #[schemars(extend("enum" = DeliveryStatus::ALL.map(DeliveryStatus::as_str)))]
     status: &'static str,
+    /// How often it was tried.
     attempts: u32,
+    /// The HTTP status of the last attempt, if there was a reply.
     last_status: Option<u16>,
+    /// What came of the last attempt, if it failed.
     last_error: Option<&'a str>,
+    /// When it came to be.
     created_at: Timestamp,
+    /// Not tried before this time; `null` when it has ended.
     next_attempt_at: Option<Timestamp>,
+    /// When it was delivered or given up on.
     ended_at: Option<Timestamp>,
 }
 
@@ -72,12 +91,33 @@ impl<'a> DeliveryBody<'a> {
     }
 }
 
-/// A delivery with what it says; `null` once that was erased.
-#[derive(Serialize)]
-struct WholeBody<'a> {
+/// A delivery with what it says.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "DeliveryWithMessage")]
+pub(super) struct WholeBody<'a> {
     #[serde(flatten)]
     delivery: DeliveryBody<'a>,
+    /// What is sent: `type`, `timestamp` and `data`, or `id` and `code`; `null` once it was erased.
+    #[schemars(with = "Option<serde_json::Map<String, Value>>")]
     message: Option<Value>,
+}
+
+/// Deliveries, and where the next page begins.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Deliveries")]
+pub(super) struct ListBody<'a> {
+    /// Newest first.
+    deliveries: Vec<DeliveryBody<'a>>,
+    /// For the next page; `null` when there is none.
+    cursor: Option<String>,
+}
+
+/// How many messages are sent again.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Replayed")]
+pub(super) struct ReplayedBody {
+    /// So many.
+    replayed: u64,
 }
 
 pub(super) fn router() -> Router<Arc<AppState>> {
@@ -116,7 +156,7 @@ async fn list(
     let feed = app.feed.id();
     let bodies = page.deliveries.iter().map(|delivery| DeliveryBody::new(delivery, feed));
     let cursor = page.next.map(|id| id.to_string());
-    Ok(reply(json!({ "deliveries": bodies.collect::<Vec<_>>(), "cursor": cursor })))
+    Ok(reply(ListBody { deliveries: bodies.collect(), cursor }))
 }
 
 /// `GET /v1/webhooks/deliveries/{id}`: with what it says.
@@ -172,7 +212,7 @@ async fn replay_matching(
     }
     let replayed = app.replay(&filter).await?;
     info!(replayed, "Messages to callers are sent again");
-    Ok((StatusCode::ACCEPTED, reply(json!({ "replayed": replayed }))))
+    Ok((StatusCode::ACCEPTED, reply(ReplayedBody { replayed })))
 }
 
 /// Reads which deliveries are meant.

@@ -3,6 +3,8 @@
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 use tracing::error;
 
@@ -12,6 +14,28 @@ use crate::store::StoreError;
 
 /// Errors of fields that one reply names. A request with more has one cause.
 const MAX_FIELD_ERRORS: usize = 50;
+
+/// What every error looks like (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Problem<'a> {
+    /// Always `about:blank`: `code` says which error it is.
+    r#type: &'static str,
+    /// The words of HTTP for the status.
+    title: &'static str,
+    /// The status of the reply.
+    status: u16,
+    /// Which error it is. It does not change.
+    code: &'static str,
+    /// What is wrong, and what to do about it, for people.
+    detail: String,
+    /// With `invalid_fields`: what cannot be taken, at most 50 of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a [FieldError]>,
+    /// With `cursor_expired`: where the feed begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earliest_cursor: Option<&'a str>,
+}
 
 /// What a caller can be told.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +136,27 @@ impl ApiError {
         }
     }
 
-    fn status_and_code(&self) -> (StatusCode, &'static str) {
+    /// What is sent of it.
+    pub(super) fn problem(&self) -> Problem<'_> {
+        let (status, code) = self.status_and_code();
+        Problem {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            code,
+            detail: self.to_string(),
+            errors: match self {
+                Self::InvalidFields(errors) => Some(&errors[..errors.len().min(MAX_FIELD_ERRORS)]),
+                _ => None,
+            },
+            earliest_cursor: match self {
+                Self::CursorExpired { earliest } => Some(earliest),
+                _ => None,
+            },
+        }
+    }
+
+    pub(super) fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
@@ -172,22 +216,8 @@ impl IntoResponse for ApiError {
     /// RFC 9457
     fn into_response(self) -> Response {
         self.log();
-        let (status, code) = self.status_and_code();
-        let mut body = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason().unwrap_or_default(),
-            "status": status.as_u16(),
-            "code": code,
-            "detail": self.to_string(),
-        });
-        match self {
-            Self::InvalidFields(mut errors) => {
-                errors.truncate(MAX_FIELD_ERRORS);
-                body["errors"] = json!(errors);
-            }
-            Self::CursorExpired { earliest } => body["earliest_cursor"] = json!(earliest),
-            _ => {}
-        }
+        let (status, _) = self.status_and_code();
+        let body = json!(self.problem());
         let problem = HeaderValue::from_static("application/problem+json");
         let mut response = (status, [(CONTENT_TYPE, problem)], body.to_string()).into_response();
         let headers = response.headers_mut();

@@ -24,7 +24,7 @@ use crate::store::{EventFilter, FeedEnds};
 /// The most events of one reply.
 const MAX_EVENTS: u32 = 1000;
 /// How many one reply has when the caller does not say.
-const DEFAULT_EVENTS: u32 = 100;
+pub(super) const DEFAULT_EVENTS: u32 = 100;
 /// How long a request that does not wait may look for events that pass its filter.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::time::timeout;
 
 use super::AppState;
@@ -44,6 +45,30 @@ impl AppState {
     }
 }
 
+/// How the service stands.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Ready")]
+pub(super) struct ReadyBody {
+    /// Whether work can be taken.
+    ready: bool,
+    /// Whether the server is ending.
+    draining: bool,
+    /// `ok`, or what is wrong with the database.
+    #[schemars(example = &"ok")]
+    database: String,
+    /// Whether the provider knows our pingback URL, and what to do if it does not.
+    #[schemars(example = &"registered")]
+    registration: String,
+    /// `ok`, or why queued tasks wait.
+    #[schemars(example = &"ok")]
+    sending: String,
+    /// Whether answers come by pingback, or are asked for and why.
+    #[schemars(example = &"come by pingback")]
+    answers: String,
+    /// How this replica stands among those that share its database.
+    replicas: &'static str,
+}
+
 /// The process answers. Does no I/O.
 pub(super) async fn livez() -> &'static str {
     "ok\n"
@@ -51,7 +76,7 @@ pub(super) async fn livez() -> &'static str {
 
 /// Whether work can be taken: a write goes through the writer and the disk. What only slows the
 /// way to the provider is told with 200.
-pub(super) async fn readyz(State(app): State<Arc<AppState>>) -> (StatusCode, Json<Value>) {
+pub(super) async fn readyz(State(app): State<Arc<AppState>>) -> (StatusCode, Json<ReadyBody>) {
     let draining = app.shutdown.is_cancelled();
     let trouble = if draining { Some("not asked".to_owned()) } else { app.why_not_written().await };
     let ready = trouble.is_none();
@@ -65,14 +90,14 @@ pub(super) async fn readyz(State(app): State<Arc<AppState>>) -> (StatusCode, Jso
     );
     (
         status,
-        Json(json!({
-            "ready": ready,
-            "draining": draining,
-            "database": database,
-            "registration": registration,
-            "sending": sending,
-            "answers": answers,
-            "replicas": app.replicas(),
-        })),
+        Json(ReadyBody {
+            ready,
+            draining,
+            database,
+            registration,
+            sending,
+            answers,
+            replicas: app.replicas(),
+        }),
     )
 }

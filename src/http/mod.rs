@@ -18,6 +18,7 @@ mod headers;
 mod health;
 mod loops;
 mod metrics;
+mod openapi;
 mod pingback;
 mod pingbacks;
 mod query;
@@ -49,6 +50,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub(crate) use access::{Access, Door};
 pub(crate) use addresses::Addresses;
 pub(crate) use handshake::Handshake;
+pub(crate) use openapi::text as openapi_text;
 pub(crate) use pingback::{PublicState, router as public_router};
 pub(crate) use pingbacks::Rotation;
 pub(crate) use server::Server;
@@ -123,6 +125,7 @@ pub(crate) fn api_router(state: AppState) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
+        .route("/openapi.json", get(openapi::get_openapi))
         .merge(compat::router())
         .fallback(loops::unknown_path)
         .method_not_allowed_fallback(async |method: Method| ApiError::MethodNotAllowed(method.to_string()))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tracing::info;
 
 use super::AppState;
@@ -20,9 +20,9 @@ use crate::model::Secret;
 use crate::provider::{PingbackUrl, Question, Reply, Secrets, Shape, explain, is_same_url};
 
 /// The largest body.
-const MAX_BODY_BYTES: usize = 4096;
+pub(super) const MAX_BODY_BYTES: usize = 4096;
 /// The longest URL.
-const MAX_URL_BYTES: usize = 2048;
+pub(super) const MAX_URL_BYTES: usize = 2048;
 /// Bytes of a new secret: 128 bits.
 const SECRET_BYTES: usize = 16;
 
@@ -39,14 +39,46 @@ pub(crate) enum Rotation {
     NoUrl,
 }
 
-/// A URL as callers see it: ours without its secret.
-#[derive(Serialize)]
-struct UrlBody {
+/// A URL that the provider knows.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "PingbackUrl")]
+pub(super) struct UrlBody {
+    /// As the provider has it; ours without its secret.
+    #[schemars(example = &"https://example.com/answers")]
     url: String,
     /// Answers to our own tasks arrive there.
     is_ours: bool,
     /// It was added here, so it can be deleted without `force`.
     is_added_here: bool,
+}
+
+/// The URLs that the provider knows.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "PingbackUrls")]
+pub(super) struct ListBody {
+    /// In the provider's order.
+    pingbacks: Vec<UrlBody>,
+    /// Always `null`: it is the whole list.
+    cursor: Option<String>,
+}
+
+/// A URL that the provider knows no longer.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "DeletedPingbackUrl")]
+pub(super) struct DeletedBody {
+    /// As it was named.
+    url: String,
+    /// Always `true`.
+    deleted: bool,
+}
+
+/// What becomes of a wish for another secret.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Rotating")]
+pub(super) struct RotatingBody {
+    /// The new URL is used as soon as the provider knows it.
+    #[schemars(extend("enum" = ["registering"]))]
+    state: &'static str,
 }
 
 /// A URL that the provider lists.
@@ -85,7 +117,7 @@ pub(super) async fn list(
         is_added_here: listed.added.is_some() || listed.ours.is_some(),
         url: listed.ours.map_or(listed.text, |url| url.to_string()),
     });
-    Ok(reply(json!({ "pingbacks": urls.collect::<Vec<_>>(), "cursor": null })))
+    Ok(reply(ListBody { pingbacks: urls.collect(), cursor: None }))
 }
 
 /// `POST /v1/pingbacks` with `{"url":"…"}`: adds a URL for others.
@@ -126,7 +158,7 @@ pub(super) async fn delete(
     // Should it have been ours, it is added again.
     app.account.urls().wanted.notify_one();
     info!("A pingback URL was deleted");
-    Ok(reply(json!({ "url": url, "deleted": true })))
+    Ok(reply(DeletedBody { url, deleted: true }))
 }
 
 /// `POST /v1/pingbacks/rotate`: another secret for our URL; the old one stays valid until its tasks are
@@ -169,7 +201,7 @@ pub(super) async fn rotate(
     }
     app.account.urls().wanted.notify_one();
     info!("The pingback URL is being changed");
-    Ok((StatusCode::ACCEPTED, reply(json!({ "state": "registering" }))))
+    Ok((StatusCode::ACCEPTED, reply(RotatingBody { state: "registering" })))
 }
 
 /// A URL as the provider takes it, with or without a scheme.

@@ -13,7 +13,7 @@ use super::error::ApiError;
 use crate::model::{FieldError, FieldValue, JsonFields};
 
 /// The largest JSON body that is read like a query.
-const MAX_BODY_BYTES: usize = 8 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 8 * 1024;
 /// The most fields of one.
 const MAX_FIELDS: usize = 20;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
@@ -19,20 +20,27 @@ use crate::ingest::Reported;
 use crate::model::{Report, TaskId, Timestamp, Verdict};
 
 /// The largest body: `{"verdict":"bad"}` and some blanks.
-const MAX_BODY_BYTES: usize = 1024;
+pub(super) const MAX_BODY_BYTES: usize = 1024;
 /// How long a caller waits for the provider's word who does not say.
 const USUAL_WAIT: Duration = Duration::from_secs(5);
 
-/// A report as callers see it.
-#[derive(Serialize)]
-struct ReportBody<'a> {
+/// What a caller thinks of an answer.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Report")]
+pub(super) struct ReportBody<'a> {
+    /// The task whose answer it is.
     task_id: TaskId,
+    /// Whether the answer was right.
     verdict: Verdict,
-    /// `queued`, `recorded`, `refused` or `expired`.
+    /// `queued` while it waits to be sent; `recorded`, `refused` or `expired` at the end.
+    #[schemars(extend("enum" = ["queued", "recorded", "refused", "expired"]))]
     status: &'static str,
-    /// The provider's word.
+    /// The provider's word, once it gave one.
+    #[schemars(example = &"OK_REPORT_RECORDED")]
     reply: Option<&'a str>,
+    /// When the caller said so.
     created_at: Timestamp,
+    /// When there was nothing left to do.
     ended_at: Option<Timestamp>,
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::AppState;
@@ -14,42 +15,63 @@ use super::tasks::{JsonReply, reply};
 use crate::model::{CaptchaType, Status, Via};
 use crate::store::{Counted, MAX_SCAN};
 
-/// What callers see: of the newest tasks, their own or, for `admin`, everybody's.
-#[derive(Default, Serialize)]
-struct StatsBody {
+/// Figures of the newest tasks: the caller's own or, for `admin`, everybody's.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "Stats")]
+pub(super) struct StatsBody {
     /// The most tasks that are looked at: older ones are not counted.
     newest: i64,
+    /// How many were counted.
     total: u64,
+    /// By status; those of which there are none are left out.
+    #[schemars(with = "BTreeMap<String, u64>")]
     by_status: BTreeMap<Status, u64>,
+    /// By type of captcha and status.
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, u64>>")]
     by_type: BTreeMap<CaptchaType, BTreeMap<Status, u64>>,
+    /// How outcomes came.
     answers: AnswersBody,
+    /// Milliseconds from submitted to answered, by type of captcha, of the newest 10,000 solved tasks.
+    #[schemars(with = "BTreeMap<String, PercentilesBody>")]
     solve_ms: BTreeMap<CaptchaType, PercentilesBody>,
+    /// Pingbacks that no task waited for.
     unmatched: UnmatchedBody,
 }
 
 /// Pingbacks for no task, since the start.
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "UnmatchedStats")]
 struct UnmatchedBody {
+    /// How many came.
     received: u64,
-    /// Because there were too many.
+    /// How many of them had to go because there were too many.
     dropped: u64,
 }
 
 /// How the outcomes that the provider gave came.
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "AnswerStats")]
 struct AnswersBody {
+    /// By pingback.
     pingback: u64,
+    /// Because they were asked for.
     reconcile: u64,
     /// From 0 to 1; `null` when there are none.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pingback_share: Option<f64>,
 }
 
 /// From submitted to answered, in milliseconds, of the newest solved tasks.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Percentiles")]
 struct PercentilesBody {
+    /// How many tasks they are of.
     count: usize,
+    /// Half of them took so long at most.
     p50: u64,
+    /// 90 % of them.
     p90: u64,
+    /// 95 % of them.
     p95: u64,
 }
 

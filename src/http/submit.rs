@@ -22,7 +22,7 @@ use crate::model::{FieldValue, Fields, JsonFields, Price, Submission, TaskBody};
 use crate::store::IdempotencyKey;
 
 /// The largest submission: twenty images of 100 kB in base64 take 2.7 MiB.
-const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// The most fields of a submission; no type takes more.
 const MAX_FIELDS: usize = 200;
 /// The longest `Idempotency-Key`, in characters.

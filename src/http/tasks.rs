@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -21,11 +22,15 @@ use crate::store::TaskFilter;
 /// The most tasks that one request waits for, and the longest page.
 const MAX_TASKS: usize = 1000;
 /// The length of a page when the caller does not say.
-const DEFAULT_PAGE: u32 = 100;
+pub(super) const DEFAULT_PAGE: u32 = 100;
 
-#[derive(Debug, Serialize)]
-struct ListBody<'a> {
+/// Tasks, and where the next page begins.
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Tasks")]
+pub(super) struct ListBody<'a> {
+    /// In the order of `ids`, else newest first.
     tasks: Vec<TaskBody<'a>>,
+    /// For the next page; `null` when there is none.
     cursor: Option<String>,
 }
 
@@ -133,7 +138,9 @@ pub(super) async fn cancel_task(
     caller: Caller<Submit>,
     State(app): State<Arc<AppState>>,
     NamedTask(id): NamedTask,
+    query: Query,
 ) -> Result<JsonReply, ApiError> {
+    query.finish("no parameters")?;
     match app.ingest.cancel(id, caller.sees()).await? {
         Cancelled::Done(task) => Ok(app.task_reply(&task)),
         Cancelled::TooLate(task) => Err(ApiError::TooLateToCancel(task.status.as_str())),

@@ -10,8 +10,8 @@ use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use axum::routing::{delete, get};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 use tracing::{error, info};
 
 use super::AppState;
@@ -23,18 +23,36 @@ use crate::ingest::MOST_TOKENS;
 use crate::model::{MAX_NAME, NewToken, Scopes, Secret, Timestamp, Token, TokenId};
 use crate::store::Revoked;
 
-/// A token as callers see it.
-#[derive(Serialize)]
-struct TokenBody<'a> {
+/// Somebody who may call.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Token")]
+pub(super) struct TokenBody<'a> {
+    /// Names it.
+    #[schemars(example = &"1")]
     id: String,
+    /// Who has it.
+    #[schemars(example = &"ci")]
     name: &'a str,
+    /// What it may do: `submit`, `read`, `admin`, which includes both.
+    #[schemars(example = &["submit", "read"])]
     scopes: Vec<&'static str>,
-    /// Only in the reply that made it.
+    /// The token itself: 32 hexadecimal characters. Only in the reply that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
+    /// When it was made.
     created_at: Timestamp,
-    /// To the minute.
+    /// When it was last shown, to the minute; `null`: never.
     last_used_at: Option<Timestamp>,
+}
+
+/// Tokens.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Tokens")]
+pub(super) struct ListBody<'a> {
+    /// All of them, but for the one that is configured.
+    tokens: Vec<TokenBody<'a>>,
+    /// Always `null`: it is the whole list.
+    cursor: Option<String>,
 }
 
 impl<'a> TokenBody<'a> {
@@ -82,7 +100,7 @@ async fn list(
         }
     }
     let bodies = tokens.iter().map(|token| TokenBody::new(token, None));
-    Ok(reply(json!({ "tokens": bodies.collect::<Vec<_>>(), "cursor": null })))
+    Ok(reply(ListBody { tokens: bodies.collect(), cursor: None }))
 }
 
 /// `POST /v1/tokens` with `{"name":"ci","scopes":["submit","read"]}`: 201, and the only time that the token is shown.

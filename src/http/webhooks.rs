@@ -10,8 +10,8 @@ use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 use tracing::info;
 
 use super::AppState;
@@ -25,23 +25,54 @@ use crate::model::{
     Webhook,
 };
 
-/// A webhook as callers see it.
-#[derive(Serialize)]
-struct WebhookBody<'a> {
+/// A subscription to events.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Webhook")]
+pub(super) struct WebhookBody<'a> {
+    /// Names it.
+    #[schemars(example = &"1")]
     id: String,
+    /// Where messages go. Others than its owner see the host alone.
+    #[schemars(example = &"https://example.com/hook")]
     url: String,
+    /// What it is told of.
     types: &'a [EventKind],
-    /// Only in the reply that made it.
+    /// What signs its messages. Only in the reply that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
     /// Until when the secret before this one signs too.
     #[serde(skip_serializing_if = "Option::is_none")]
     old_secret_until: Option<Timestamp>,
-    /// `enabled` or `disabled`.
+    /// Nothing is sent to one that is disabled.
+    #[schemars(extend("enum" = ["enabled", "disabled"]))]
     status: &'static str,
+    /// When it came to be. What happened before is not told.
     created_at: Timestamp,
+    /// Since when it is disabled.
     disabled_at: Option<Timestamp>,
+    /// Why.
     disabled_reason: Option<&'a str>,
+}
+
+/// Webhooks.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Webhooks")]
+pub(super) struct ListBody<'a> {
+    /// All of them, because there are few.
+    webhooks: Vec<WebhookBody<'a>>,
+    /// Always `null`: it is the whole list.
+    cursor: Option<String>,
+}
+
+/// What signs messages to the `webhook_url` of tasks.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "WebhookSecret")]
+pub(super) struct SecretBody<'a> {
+    /// `whsec_` and the key in base64.
+    #[schemars(example = &"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
+    secret: &'a str,
+    /// Until when the secret before this one signs too.
+    old_secret_until: Option<Timestamp>,
 }
 
 /// Whether a secret is shown.
@@ -136,7 +167,7 @@ async fn list(
     let (webhooks, now) = (app.store.webhooks(caller.sees()).await?, Timestamp::now());
     let bodies =
         webhooks.iter().map(|webhook| WebhookBody::new(webhook, Show::NoSecret, caller.token(), now));
-    Ok(reply(json!({ "webhooks": bodies.collect::<Vec<_>>(), "cursor": null })))
+    Ok(reply(ListBody { webhooks: bodies.collect(), cursor: None }))
 }
 
 /// `GET /v1/webhooks/{id}`.
@@ -219,10 +250,8 @@ async fn rotate_secret(
 }
 
 fn secret_reply(keys: &SigningKeys) -> JsonReply {
-    reply(json!({
-        "secret": keys.current.expose(),
-        "old_secret_until": old_until(keys, Timestamp::now()),
-    }))
+    let old_secret_until = old_until(keys, Timestamp::now());
+    reply(SecretBody { secret: keys.current.expose(), old_secret_until })
 }
 
 /// The events that a webhook is told of: all that the caller may hear of, if none are named.

@@ -1,12 +1,13 @@
 //! The provider's answer text, read by type: points to click, cells, areas, angles.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::CaptchaType;
 
 /// An answer: the provider's text, and what it says where the type has a form of its own.
 /// A form that does not parse leaves the text alone.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Answer {
     /// The text as it came.
     pub text: String,
@@ -35,7 +36,7 @@ pub enum AnswerForm {
 }
 
 /// A point of the image, in pixels from its upper left corner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, Serialize)]
 pub struct Point {
     /// Pixels from the left.
     pub x: i32,

@@ -7,17 +7,17 @@ use super::field::{self, FieldError, FieldValue, Fields};
 use super::{CallerUrl, Captcha, CaptchaFile, CaptchaType, image};
 
 /// The most images of one rotate captcha. The API document names no limit; this one bounds memory.
-const MAX_FILES: usize = 20;
+pub(super) const MAX_FILES: usize = 20;
 /// The largest number of parameters and files of a `raw` captcha.
 const MAX_RAW_FIELDS: usize = 100;
 /// The longest parameter of a `raw` captcha, in characters.
-const MAX_RAW_CHARS: usize = 16_384;
+pub(super) const MAX_RAW_CHARS: usize = 16_384;
 /// What pingbox itself sends to `in.php`; a caller's own would contradict it.
-const SET_BY_PINGBOX: &[&str] = &["key", "method", "pingback", "json", "soft_id", "header_acao"];
+pub(super) const SET_BY_PINGBOX: &[&str] = &["key", "method", "pingback", "json", "soft_id", "header_acao"];
 /// The fields that every type takes.
 const COMMON: &[&str] = &["type", "tag", "priority", "ttl", "webhook_url"];
 /// The longest URL of a caller, in characters.
-const MAX_URL_CHARS: usize = 2048;
+pub(super) const MAX_URL_CHARS: usize = 2048;
 
 /// The fields that are left, and what was found wrong so far.
 pub(super) struct Check {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use url::{Host, Url};
@@ -231,7 +232,7 @@ impl IntoIterator for Fields {
 }
 
 /// A field that cannot be taken, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     /// A JSON pointer to the field: `/pageurl`, `/files/1`; empty for the request as a whole.
     pub pointer: String,

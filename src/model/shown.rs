@@ -1,5 +1,6 @@
 //! Tasks, unmatched pingbacks and events as callers see them, whichever way they are told.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -7,35 +8,64 @@ use super::{
     Price, Status, Subject, Task, TaskId, Timestamp, Via,
 };
 
-/// A task as callers see it.
-#[derive(Debug, Serialize)]
+/// A captcha, from its submission to its end.
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Task")]
 pub(crate) struct TaskBody<'a> {
+    /// Names it.
     id: TaskId,
+    /// The type of captcha.
     r#type: CaptchaType,
+    /// Where it stands.
     status: Status,
+    /// What the provider calls it; `null` until it has it.
     captcha_id: Option<&'a CaptchaId>,
+    /// The caller's own word for it.
+    #[schemars(example = &"login-page")]
     tag: Option<&'a str>,
+    /// Of queued tasks those with a higher one are sent first.
     priority: i32,
+    /// The answer; `null` until there is one, and once it was erased (`retention.answers`).
     answer: Option<Answer>,
+    /// Why there is none.
     error: Option<ErrorBody<'a>>,
+    /// How the end became known; `null` when nothing was fetched.
     via: Option<Via>,
+    /// What it cost.
     price: Option<&'a Price>,
+    /// Set when the price is from the table of rates: the provider did not tell.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     price_estimated: bool,
+    /// How often it was sent to the provider.
     attempts: u32,
+    /// Why it waits. Only while it does.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"ERROR_NO_SLOT_AVAILABLE: no worker is free at this price")]
     reason: Option<&'a str>,
+    /// When it was submitted to pingbox.
     created_at: Timestamp,
+    /// When the provider took it.
     submitted_at: Option<Timestamp>,
+    /// When its end became known.
     answered_at: Option<Timestamp>,
+    /// When it is given up on.
     expires_at: Timestamp,
+    /// Milliseconds from submitted to answered, once it is solved.
+    #[schemars(with = "Option<u64>", example = 3120)]
     solve_ms: Option<u128>,
 }
 
-#[derive(Debug, Serialize)]
+/// Why a task has no answer.
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "TaskError")]
 pub(crate) struct ErrorBody<'a> {
+    /// The provider's code, or `EXPIRED` or `UNCONFIRMED`.
+    #[schemars(example = &"ERROR_CAPTCHA_UNSOLVABLE")]
     code: &'a str,
+    /// What it means.
+    #[schemars(example = &"the workers could not solve it")]
     message: &'a str,
+    /// Whether the same captcha may succeed when it is submitted again.
     retryable: bool,
 }
 
@@ -73,13 +103,21 @@ impl<'a> TaskBody<'a> {
 }
 
 /// What is known of a captcha by its own id. It need not be of a task.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "CaptchaAnswer")]
 pub(crate) struct AnswerBody<'a> {
+    /// What the provider calls it.
+    #[schemars(with = "CaptchaId")]
     captcha_id: &'a str,
+    /// The answer; `null` when there is none, or it was erased.
     answer: Option<Answer>,
+    /// Why there is none.
     error: Option<ErrorBody<'a>>,
+    /// What it cost, if the provider told.
     price: Option<&'a Price>,
+    /// When pingbox got it; `null` once it was erased.
     received_at: Option<Timestamp>,
+    /// The task that it is of, if there is one.
     task_id: Option<TaskId>,
 }
 
@@ -112,8 +150,9 @@ impl<'a> AnswerBody<'a> {
 }
 
 /// What an event is about.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(untagged)]
+#[schemars(rename = "EventData")]
 pub(crate) enum SubjectBody<'a> {
     Task(Box<TaskBody<'a>>),
     Pingback(AnswerBody<'a>),
@@ -132,12 +171,18 @@ impl<'a> SubjectBody<'a> {
     }
 }
 
-/// An event as the feed shows it. Its id is the cursor behind it.
-#[derive(Debug, Serialize)]
+/// An event as the feed shows it.
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Event")]
 pub(crate) struct EventBody<'a> {
+    /// Names it: the cursor behind it.
+    #[schemars(example = &"3f2a9c1b-1042")]
     id: String,
+    /// What happened.
     r#type: EventKind,
+    /// When it was stored.
     time: Timestamp,
+    /// The task as it was then, or what an unmatched pingback said.
     data: SubjectBody<'a>,
 }
 

@@ -12,11 +12,11 @@ use super::{CallerUrl, Captcha, CaptchaType};
 /// How long pingbox tries when the caller does not say.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(900);
 /// The longest time a caller may ask pingbox to try, in seconds: a day.
-const MAX_TTL_SECS: i64 = 86_400;
+pub(super) const MAX_TTL_SECS: i64 = 86_400;
 /// The longest `tag`, in characters.
-const MAX_TAG_CHARS: usize = 255;
+pub(super) const MAX_TAG_CHARS: usize = 255;
 /// The highest and, negated, the lowest `priority`.
-const MAX_PRIORITY: i64 = 1_000_000;
+pub(super) const MAX_PRIORITY: i64 = 1_000_000;
 
 /// A captcha with the wishes that every type takes.
 #[derive(Clone, Debug, PartialEq, Eq)]

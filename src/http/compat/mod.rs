@@ -32,6 +32,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub(super) use self::reply::Json as JsonReply;
+
 use self::params::Params;
 use self::reply::{Format, Refusal, Reply};
 use super::AppState;

@@ -3,6 +3,7 @@
 use axum::http::HeaderValue;
 use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::{ErrorCode, Price, WireError};
@@ -66,12 +67,20 @@ pub(super) struct Format {
     pub(super) any_origin: bool,
 }
 
-#[derive(Serialize)]
-struct Json<'a> {
+/// A reply with `json=1`.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "DropInReply")]
+pub(in crate::http) struct Json<'a> {
+    /// 1, or 0 with a code.
+    #[schemars(range(max = 1))]
     status: u8,
+    /// An id, an answer, or a code.
+    #[schemars(example = &"2122988149")]
     request: &'a str,
+    /// With `get2`: what it cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<&'a str>,
+    /// What the code means here.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_text: Option<&'a str>,
 }
