@@ -409,6 +409,8 @@ async fn query_parameters_that_make_no_sense_are_refused_each_by_name() {
         let problem = problem(app.http.get(format!("{}{path}", app.api))).await;
         assert_eq!(gist(&problem), format!("422 invalid_fields {expected}"), "{path}");
     }
+    let deletion = app.http.delete(format!("{}/v1/tasks/1?wiat=5", app.api));
+    assert_eq!(gist(&problem(deletion).await), "422 invalid_fields /wiat");
     let ids = format!("/v1/tasks?ids={}", (1..=1001).map(|id| id.to_string()).collect::<Vec<_>>().join(","));
     assert_eq!(gist(&problem(app.http.get(app.api.clone() + &ids)).await), "422 invalid_fields /ids");
     for query in ["wait=abc", "wait=-1", "tag=x"] {

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::contract;
 use crate::database::{self, Database, Sql};
 pub(crate) use crate::process::{SECRET, never_solved, solved_at_once};
 pub(crate) use crate::program::PATIENCE;
@@ -220,12 +221,17 @@ fn client(data: &Path) -> reqwest::Client {
     builder.build().unwrap()
 }
 
-/// Status and JSON body of the reply to `request`.
+/// Status and JSON body of the reply to `request`, which is as `/openapi.json` says.
 pub(crate) async fn reply(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
-    let response = request.send().await.unwrap();
-    let status = response.status();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
-    (status, text.parse().unwrap_or_else(|error| panic!("{error}: {text:?}")))
+    let body = text.parse().unwrap_or_else(|error| panic!("{error}: {text:?}"));
+    contract::hold(&method, &path, status, &headers, &body);
+    (status, body)
 }
 
 /// A file of `tests/data`.

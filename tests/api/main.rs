@@ -9,6 +9,7 @@ mod bad_input;
 mod cli;
 mod cli_client;
 mod compat;
+mod contract;
 mod copy;
 mod crash;
 #[path = "../support/stored.rs"]
@@ -20,6 +21,7 @@ mod faults;
 mod harness;
 mod loops;
 mod money;
+mod openapi;
 mod owners;
 mod per_task;
 mod pingback;
