@@ -89,7 +89,7 @@ async fn what_may_cost_more_than_is_left_of_the_day_is_not_taken() {
 
 #[tokio::test]
 async fn a_repeat_of_a_task_is_taken_past_the_limit() {
-    let app = TestApp::with(solved_at_once(), &[("PINGBOX_SPEND__DAILY_LIMIT", "0.001")]).await;
+    let app = TestApp::with(never_solved(), &[("PINGBOX_SPEND__DAILY_LIMIT", "0.001")]).await;
     let submit = || app.submission().header("Idempotency-Key", "once").json(&text_captcha());
     let (status, task) = reply(submit()).await;
     assert_eq!(status, StatusCode::CREATED);
