@@ -50,11 +50,20 @@ impl Ledger {
     /// How many tasks are solved, and how many pingbacks are kept beside.
     async fn check_answers(&self, database: &mut Database) -> (usize, usize) {
         const SOLVED: &str = "SELECT captcha_id, answer FROM task WHERE status = 'solved'";
-        const KEPT: &str = "SELECT captcha_id, code FROM pingback";
+        // One that came before its task had a captcha ID has settled it, and is kept as the task's.
+        const KEPT: &str = "SELECT captcha_id, code FROM pingback WHERE task_id IS NULL";
+        const EARLY: &str = "SELECT captcha_id, code FROM pingback WHERE task_id IS NOT NULL";
         let solved: Vec<(String, String)> = database.rows(SOLVED).await;
         let kept: Vec<(String, String)> = database.rows(KEPT).await;
+        let early: Vec<(String, String)> = database.rows(EARLY).await;
         let all: HashSet<&(String, String)> = solved.iter().chain(&kept).collect();
         assert_eq!(all.len(), solved.len() + kept.len(), "an answer is stored twice");
+        assert_eq!(
+            early.iter().collect::<HashSet<_>>().len(),
+            early.len(),
+            "an early answer is stored twice"
+        );
+        assert!(early.iter().all(|answer| all.contains(answer)), "an early answer has settled nothing");
         for (captcha_id, code) in &self.answers {
             let is_there = all.contains(&(captcha_id.clone(), code.clone()));
             assert!(is_there, "the answer to {captcha_id} was acknowledged, and is lost");
