@@ -10,3 +10,5 @@ mod error;
 #[path = "../../src/http/fuzzing.rs"]
 pub(crate) mod fuzzing;
 mod pingback;
+#[path = "../../src/http/strangers.rs"]
+mod strangers;

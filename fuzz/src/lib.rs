@@ -23,6 +23,10 @@ mod store {
         pub(crate) fn is_busy(&self) -> bool {
             match *self {}
         }
+
+        pub(crate) fn is_told(&self) -> bool {
+            match *self {}
+        }
     }
 }
 

@@ -173,7 +173,11 @@ pub(super) async fn access(config: &Config, api: SocketAddr, store: &Store) -> a
     let stored = tx.tokens().await?;
     if !stored.is_empty() || configured.is_some() {
         tx.commit().await?;
-        return Ok(Access::new(Door::Shut, configured, &stored));
+        let access = Access::new(Door::Shut, configured, &stored);
+        if !access.has_admin() {
+            warn!("No token has the scope admin, so that none can be made or revoked: set api.token");
+        }
+        return Ok(access);
     }
     if api.ip().is_loopback() {
         tx.commit().await?;

@@ -50,11 +50,15 @@ impl TokenKeeper {
                     next_use = Instant::now() + USE_INTERVAL;
                 }
                 Ok(()) = self.hang_up.changed() => self.read_again(),
+                () = self.access.is_behind() => sleep(READ_INTERVAL).await,
                 () = others_may_have(self.news.as_deref()) => {}
             }
             let refreshed = shutdown.run_until_cancelled(self.access.refresh(&self.store)).await;
             if let Some(Err(error)) = refreshed {
-                warn!(%error, "Could not read who may call: {error}");
+                if !error.is_told() {
+                    warn!(%error, "Could not read who may call, and try again: {error}");
+                }
+                self.access.fell_behind();
             }
         }
         self.store_uses().await;

@@ -38,6 +38,8 @@ pub(crate) struct Access {
     rule: RwLock<Rule>,
     /// Told of every change.
     changed: Notify,
+    /// Told when the stored tokens are to be read again.
+    behind: Notify,
     /// Held while the stored tokens are read and put in place, so that no older ones take the place of newer.
     reading: tokio::sync::Mutex<()>,
     guessing: Guessing,
@@ -85,6 +87,7 @@ impl Access {
             configured: Mutex::new(configured.map(Secret::digest)),
             rule: RwLock::new(rule),
             changed: Notify::new(),
+            behind: Notify::new(),
             reading: tokio::sync::Mutex::default(),
             guessing: Guessing::default(),
         };
@@ -115,6 +118,16 @@ impl Access {
         let _turn = self.reading.lock().await;
         self.admit(&store.tokens().await?);
         Ok(())
+    }
+
+    /// The stored tokens have changed, and could not be read.
+    pub(crate) fn fell_behind(&self) {
+        self.behind.notify_one();
+    }
+
+    /// Waits until the stored tokens are to be read again.
+    pub(crate) async fn is_behind(&self) {
+        self.behind.notified().await;
     }
 
     /// From here on these, and the configured one. Without any, a door that was open stays so, and one that was
@@ -170,24 +183,35 @@ impl Access {
         }
     }
 
+    /// Whether somebody who was let in still would be: a body may take its time.
+    ///
+    /// # Errors
+    /// When they would not.
+    pub(super) fn check(&self, identity: Identity) -> Result<(), ApiError> {
+        let stands = match &*self.rule() {
+            Rule::Open(_) => identity.token == TokenId::LOCAL,
+            Rule::Tokens(tokens) => tokens.values().any(|known| known.identity == identity),
+        };
+        if stands { Ok(()) } else { Err(ApiError::Unauthorized) }
+    }
+
+    /// Whether anybody who may call can make a token.
+    pub(crate) fn has_admin(&self) -> bool {
+        match &*self.rule() {
+            Rule::Open(_) => true,
+            Rule::Tokens(tokens) => tokens.values().any(|known| known.identity.scopes.admin),
+        }
+    }
+
     fn rule(&self) -> RwLockReadGuard<'_, Rule> {
         // Nothing panics while it is held.
         self.rule.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who calls with this `token`. An address that shows many wrong ones waits for each refusal; a right one is
-    /// never held up.
-    pub(super) async fn identify(
-        &self,
-        headers: &HeaderMap,
-        token: Option<&str>,
-        caller: IpAddr,
-    ) -> Result<Identity, ApiError> {
-        let found = self.look_up(headers, token);
-        if token.is_some() && matches!(found, Err(ApiError::Unauthorized)) {
-            self.guessing.wait(caller).await;
-        }
-        found
+    /// Waits as long as an address has to that has shown a wrong token: not at all for the first ones. A right one
+    /// is never held up.
+    pub(super) async fn hold_up(&self, caller: IpAddr) {
+        self.guessing.wait(caller).await;
     }
 
     /// Wrong tokens that were shown, counted.
@@ -195,7 +219,8 @@ impl Access {
         self.guessing.count()
     }
 
-    fn look_up(&self, headers: &HeaderMap, token: Option<&str>) -> Result<Identity, ApiError> {
+    /// Who calls with this `token`.
+    pub(super) fn look_up(&self, headers: &HeaderMap, token: Option<&str>) -> Result<Identity, ApiError> {
         match &*self.rule() {
             Rule::Open(_) if is_from_another_site(headers) => Err(ApiError::Forbidden(
                 "requests of web pages from elsewhere are refused while no token is needed: make one with \
@@ -219,14 +244,10 @@ impl Access {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use axum::http::{HeaderName, HeaderValue};
     use futures_util::FutureExt as _;
 
     use super::*;
-
-    const CALLER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn ajar() -> Access {
         Access::new(Door::Ajar(vec!["api.solvecaptcha.com".to_owned()]), None, &[])
@@ -340,12 +361,16 @@ mod tests {
         withdrawn.await;
     }
 
-    #[tokio::test]
-    async fn wrong_tokens_are_counted_and_none_is_not() {
-        let access = Access::new(Door::Shut, None, &[token(1, "a", "read")]);
-        for shown in [None, Some("a"), Some("b")] {
-            drop(access.identify(&headers(&[]), shown, CALLER).await);
-        }
-        assert_eq!(access.wrong_tokens(), 1);
+    #[test]
+    fn who_was_let_in_is_looked_at_again() {
+        let access = ajar();
+        let local = access.look_up(&headers(&[]), None).unwrap();
+        assert!(access.check(local).is_ok() && access.has_admin());
+        access.admit(&[token(1, "a", "read")]);
+        assert!(access.check(local).is_err() && !access.has_admin());
+        let reader = shows(&access, "a").unwrap();
+        assert!(access.check(reader).is_ok());
+        access.admit(&[token(1, "a", "submit")]);
+        assert!(access.check(reader).is_err());
     }
 }

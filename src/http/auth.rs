@@ -78,8 +78,12 @@ impl<S: Scope> FromRequestParts<Arc<AppState>> for Caller<S> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
-        let caller = peer(&parts.extensions);
-        let identity = app.access.identify(&parts.headers, bearer(&parts.headers), caller).await?;
+        let token = bearer(&parts.headers);
+        let found = app.access.look_up(&parts.headers, token);
+        if token.is_some() && matches!(found, Err(ApiError::Unauthorized)) {
+            app.access.hold_up(peer(&parts.extensions)).await;
+        }
+        let identity = found?;
         if !S::is_in(identity.scopes) {
             return Err(ApiError::Forbidden(S::REFUSAL));
         }

@@ -19,7 +19,7 @@ use super::auth::{Admin, Caller};
 use super::error::ApiError;
 use super::query::{Query, RowId, named_in_path};
 use super::tasks::{JsonReply, reply};
-use crate::ingest::MOST_TOKENS;
+use crate::ingest::{Granted, MOST_TOKENS, WriteError};
 use crate::model::{MAX_NAME, NewToken, Scopes, Secret, Timestamp, Token, TokenId};
 use crate::store::Revoked;
 
@@ -105,7 +105,7 @@ async fn list(
 
 /// `POST /v1/tokens` with `{"name":"ci","scopes":["submit","read"]}`: 201, and the only time that the token is shown.
 async fn create(
-    _: Caller<Admin>,
+    caller: Caller<Admin>,
     State(app): State<Arc<AppState>>,
     query: Query,
     body: Body,
@@ -121,8 +121,13 @@ async fn create(
         error!(%cause, "The system gives no randomness: {cause}");
         ApiError::Panicked
     })?;
-    let token = app.ingest.add_token(new).await?.ok_or(ApiError::TooManyTokens(MOST_TOKENS))?;
-    app.access.refresh(&app.store).await?;
+    app.access.check(caller.identity())?;
+    let token =
+        match put_in_force(&app, async move |app| app.ingest.add_token(caller.token(), new).await).await? {
+            (Granted::Done(token), _) => token,
+            (Granted::Full, _) => return Err(ApiError::TooManyTokens(MOST_TOKENS)),
+            (Granted::Withdrawn, _) => return Err(ApiError::Unauthorized),
+        };
     info!(token.id = token.id.number(), %scopes, "A token was made");
     let location = format!("/v1/tokens/{}", token.id.number());
     Ok((StatusCode::CREATED, [(LOCATION, location)], reply(TokenBody::new(&token, Some(&secret)))))
@@ -137,14 +142,39 @@ async fn revoke(
     query: Query,
 ) -> Result<StatusCode, ApiError> {
     query.finish("no parameters")?;
-    match app.ingest.revoke_token(id, app.access.has_configured()).await? {
+    let has_other_admin = app.access.has_configured();
+    let revoke = async move |app: Arc<AppState>| app.ingest.revoke_token(id, has_other_admin).await;
+    let (revoked, in_force) = put_in_force(&app, revoke).await?;
+    match revoked {
         Revoked::Unknown => return Err(ApiError::TokenNotFound),
         Revoked::LastAdmin => return Err(ApiError::LastAdmin),
-        Revoked::Done(_) => {}
+        Revoked::Done(_) => in_force?,
     }
-    app.access.refresh(&app.store).await?;
     info!(token.id = id.number(), "A token was revoked");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Stores a change of the tokens, and has it count here; also when the caller leaves meanwhile. Whether it counts
+/// already: if not, the keeper of the tokens sees to it.
+async fn put_in_force<T: Send + 'static, F>(
+    app: &Arc<AppState>,
+    change: impl FnOnce(Arc<AppState>) -> F,
+) -> Result<(T, Result<(), ApiError>), ApiError>
+where
+    F: Future<Output = Result<T, WriteError>> + Send + 'static,
+{
+    let changing = change(Arc::clone(app));
+    let app = Arc::clone(app);
+    // It holds on to the writer's queue, and so the end of the service waits for it.
+    let done = tokio::spawn(async move {
+        let changed = changing.await?;
+        let in_force = app.access.refresh(&app.store).await.map_err(ApiError::from);
+        if in_force.is_err() {
+            app.access.fell_behind();
+        }
+        Ok((changed, in_force))
+    });
+    done.await.unwrap_or(Err(ApiError::Panicked))
 }
 
 fn name(fields: &mut Query) -> Option<String> {

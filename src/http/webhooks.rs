@@ -19,7 +19,7 @@ use super::auth::{Caller, Read, Submit};
 use super::error::ApiError;
 use super::query::{Query, RowId, named_in_path};
 use super::tasks::{JsonReply, reply};
-use crate::ingest::{MOST_WEBHOOKS, Owned, WriteError};
+use crate::ingest::{Granted, MOST_WEBHOOKS, Owned, WriteError};
 use crate::model::{
     CallerUrl, Disabled, EventKind, FieldError, NewWebhook, SigningKeys, SigningSecret, Timestamp, TokenId,
     Webhook,
@@ -150,7 +150,12 @@ async fn subscribe(
     let url = url.ok_or_else(|| ApiError::field("url", "is missing"))?;
     let secret = or_random(secret)?;
     let new = NewWebhook { owner: caller.token(), sees_all: is_admin, url, kinds, secret };
-    let webhook = app.ingest.add_webhook(new).await?.ok_or(ApiError::TooManyWebhooks(MOST_WEBHOOKS))?;
+    app.access.check(caller.identity())?;
+    let webhook = match app.ingest.add_webhook(new).await? {
+        Granted::Done(webhook) => webhook,
+        Granted::Full => return Err(ApiError::TooManyWebhooks(MOST_WEBHOOKS)),
+        Granted::Withdrawn => return Err(ApiError::Unauthorized),
+    };
     info!(webhook.id, "A webhook was added");
     let location = format!("/v1/webhooks/{}", webhook.id);
     let body = reply(WebhookBody::new(&webhook, Show::Secret, caller.token(), Timestamp::now()));

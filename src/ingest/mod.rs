@@ -29,8 +29,8 @@ use self::sink::{Bound, Sink};
 pub(crate) use self::tokens::MOST_TOKENS;
 pub(crate) use self::webhooks::{MOST_DELIVERIES, MOST_WEBHOOKS, Owned};
 pub(crate) use self::words::{
-    Cancelled, Claim, Claimed, Fetched, Paid, Receipt, Received, Reported, Submit, Submitted, UrlAdded,
-    WriteError,
+    Cancelled, Claim, Claimed, Fetched, Granted, Paid, Receipt, Received, Reported, Submit, Submitted,
+    UrlAdded, WriteError,
 };
 use crate::model::{
     Backoff, CallerUrl, Delivery, Outcome, Report, Sent, SigningKeys, SigningSecret, SolveTimes, Status,

@@ -2,7 +2,7 @@
 
 use super::batch::Asked;
 use super::chores::Chore;
-use super::{Ingest, WriteError};
+use super::{Granted, Ingest, WriteError};
 use crate::model::{NewToken, Timestamp, Token, TokenId};
 use crate::store::{Revoked, StoreError, WriteTx};
 
@@ -12,8 +12,8 @@ pub(crate) const MOST_TOKENS: u32 = 1000;
 /// A rare write about tokens that somebody waits for.
 #[derive(Debug)]
 pub(super) enum TokenChore {
-    /// A new one; `None` if there are as many as there may be.
-    Add(Asked<NewToken, Option<Token>>),
+    /// A new one, which this token makes.
+    Add(Asked<(TokenId, NewToken), Granted<Token>>),
     /// One goes. The last with the scope admin goes only if there is one elsewhere.
     Revoke(Asked<(TokenId, bool), Revoked>),
     /// When some were last used.
@@ -24,7 +24,13 @@ impl TokenChore {
     pub(super) async fn run(&mut self, tx: &mut WriteTx<'_>, now: Timestamp) -> Result<(), StoreError> {
         match self {
             Self::Add(asked) => {
-                asked.answer = Some(tx.insert_token(&asked.question, MOST_TOKENS, now).await?);
+                let (maker, new) = &asked.question;
+                // It may have been revoked while the request was on its way.
+                asked.answer = Some(if tx.may(*maker, true).await? {
+                    tx.insert_token(new, MOST_TOKENS, now).await?.into()
+                } else {
+                    Granted::Withdrawn
+                });
             }
             Self::Revoke(asked) => {
                 let (id, has_other_admin) = asked.question;
@@ -45,9 +51,13 @@ impl TokenChore {
 }
 
 impl Ingest {
-    /// Stores a token; `None` if there are [`MOST_TOKENS`].
-    pub(crate) async fn add_token(&self, new: NewToken) -> Result<Option<Token>, WriteError> {
-        self.ask_chore(|asked| Chore::Token(TokenChore::Add(asked)), new).await
+    /// Stores a token that the `maker` grants, unless there are [`MOST_TOKENS`].
+    pub(crate) async fn add_token(
+        &self,
+        maker: TokenId,
+        new: NewToken,
+    ) -> Result<Granted<Token>, WriteError> {
+        self.ask_chore(|asked| Chore::Token(TokenChore::Add(asked)), (maker, new)).await
     }
 
     /// Deletes a token, and its webhooks with it. The last one with the scope admin stays, unless one

@@ -2,7 +2,7 @@
 
 use super::batch::Asked;
 use super::chores::Chore;
-use super::{Ingest, WriteError};
+use super::{Granted, Ingest, WriteError};
 use crate::model::{NewWebhook, SigningKeys, SigningSecret, Timestamp, TokenId, Webhook};
 use crate::store::{Replayed, StoreError, WriteTx};
 
@@ -21,8 +21,8 @@ pub(crate) struct Owned {
 /// A rare write about webhooks that somebody waits for.
 #[derive(Debug)]
 pub(super) enum WebhookChore {
-    /// A subscription; `None` if the caller has as many as one may have.
-    Add(Asked<NewWebhook, Option<Webhook>>),
+    /// A subscription of a token.
+    Add(Asked<NewWebhook, Granted<Webhook>>),
     Delete(Asked<Owned, Option<Webhook>>),
     /// Gives up on what waits for one that was deleted; how many.
     EndDeliveries(Asked<Webhook, u64>),
@@ -40,7 +40,13 @@ impl WebhookChore {
     pub(super) async fn run(&mut self, tx: &mut WriteTx<'_>, now: Timestamp) -> Result<(), StoreError> {
         match self {
             Self::Add(asked) => {
-                asked.answer = Some(tx.insert_webhook(&asked.question, MOST_WEBHOOKS, now).await?);
+                let new = &asked.question;
+                // It may have been revoked while the request was on its way.
+                asked.answer = Some(if tx.may(new.owner, new.sees_all).await? {
+                    tx.insert_webhook(new, MOST_WEBHOOKS, now).await?.into()
+                } else {
+                    Granted::Withdrawn
+                });
             }
             Self::Delete(asked) => {
                 let Owned { id, owner } = asked.question;
@@ -96,8 +102,8 @@ impl WebhookChore {
 }
 
 impl Ingest {
-    /// Stores a subscription; `None` if its owner has [`MOST_WEBHOOKS`].
-    pub(crate) async fn add_webhook(&self, new: NewWebhook) -> Result<Option<Webhook>, WriteError> {
+    /// Stores a subscription, unless its owner has [`MOST_WEBHOOKS`].
+    pub(crate) async fn add_webhook(&self, new: NewWebhook) -> Result<Granted<Webhook>, WriteError> {
         self.ask_chore(|asked| Chore::Webhook(WebhookChore::Add(asked)), new).await
     }
 

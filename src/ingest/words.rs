@@ -149,3 +149,31 @@ pub(crate) enum UrlAdded {
     /// The caller has as many as one may have.
     Full,
 }
+
+/// What became of something that is granted by a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Granted<T> {
+    Done(T),
+    /// There are as many as there may be.
+    Full,
+    /// The token was revoked meanwhile, or may less.
+    Withdrawn,
+}
+
+#[cfg(test)]
+impl<T> Granted<T> {
+    /// What was granted, where there is room and the token is there.
+    pub(crate) fn unwrap(self) -> T {
+        match self {
+            Self::Done(granted) => granted,
+            Self::Full | Self::Withdrawn => panic!("it was not granted"),
+        }
+    }
+}
+
+impl<T> From<Option<T>> for Granted<T> {
+    /// Of what is stored unless there are too many.
+    fn from(stored: Option<T>) -> Self {
+        stored.map_or(Self::Full, Self::Done)
+    }
+}

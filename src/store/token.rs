@@ -4,7 +4,7 @@ use super::db::{Row, Sql, sql};
 use super::rows::{corrupt, parsed, time, time_if_any};
 use super::write::json;
 use super::{Store, StoreError, WriteTx};
-use crate::model::{NewToken, Timestamp, Token, TokenId};
+use crate::model::{NewToken, Scopes, Timestamp, Token, TokenId};
 
 /// The columns that [`token`] reads.
 macro_rules! token_columns {
@@ -48,6 +48,18 @@ impl WriteTx<'_> {
     /// Every token, oldest first.
     pub(crate) async fn tokens(&mut self) -> Result<Vec<Token>, StoreError> {
         Ok(self.query(TOKENS).fetch_all().await?.iter().map(token).collect::<Result<_, _>>()?)
+    }
+
+    /// Whether the token is there, and admin if it `must_be_admin`; whoever needs none is.
+    pub(crate) async fn may(&mut self, token: TokenId, must_be_admin: bool) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT scopes FROM token WHERE id = $1";
+        if token == TokenId::LOCAL {
+            return Ok(true);
+        }
+        let Some(row) = self.query(SQL).bind(token.number()).fetch_optional().await? else {
+            return Ok(false);
+        };
+        Ok(!must_be_admin || parsed::<Scopes>(&row, "scopes")?.admin)
     }
 
     /// Stores a token, unless there are `most` of them.
@@ -109,7 +121,6 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::model::Scopes;
 
     const READ: Scopes = Scopes { submit: false, read: true, admin: false };
 
@@ -159,6 +170,27 @@ mod tests {
         assert_eq!(delete(&store, second.id, false).await, Revoked::LastAdmin);
         assert_eq!(delete(&store, second.id, true).await, Revoked::Done(second));
         assert_eq!(store.tokens().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_gone_may_nothing() {
+        let folder = TempDir::new().unwrap();
+        let store = Store::for_test(&folder).await;
+        let (admin, reader) = (
+            insert(&store, "a", Scopes::ADMIN, 9).await.unwrap(),
+            insert(&store, "b", READ, 9).await.unwrap(),
+        );
+        let may = async |id, must_be_admin| {
+            let mut writing = store.writing().await;
+            let mut tx = writing.begin().await.unwrap();
+            let may = tx.may(id, must_be_admin).await.unwrap();
+            tx.commit().await.unwrap();
+            may
+        };
+        assert!(may(admin.id, true).await && may(reader.id, false).await && may(TokenId::LOCAL, true).await);
+        assert!(!may(reader.id, true).await);
+        delete(&store, reader.id, false).await;
+        assert!(!may(reader.id, false).await);
     }
 
     #[tokio::test]

@@ -249,7 +249,7 @@ impl Service {
             kinds: kinds.split(',').map(|kind| kind.parse().unwrap()).collect(),
             secret: SigningSecret::random().unwrap(),
         };
-        self.ingest.add_webhook(new).await.unwrap().expect("there is room").id
+        self.ingest.add_webhook(new).await.unwrap().unwrap().id
     }
 }
 

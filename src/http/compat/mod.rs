@@ -14,7 +14,6 @@ mod unheard;
 mod urls;
 
 use std::any::Any;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,8 +177,11 @@ async fn read(
     let mut params = Params::of_query(head.uri.query().unwrap_or_default());
     let caller = peer(&head.extensions);
     if params.has("key")
-        && let Err(refusal) = identify(app, &head.headers, caller, &params, script).await
+        && let Err(Unknown { refusal, is_wrong }) = identify(app, &head.headers, &params, script)
     {
+        if is_wrong {
+            app.access.hold_up(caller).await;
+        }
         // It is thrown away: who is cut off while sending hears nothing.
         drop(body::read(body, script.max_body_bytes() / 8).await);
         return (params, Err(refusal.into()));
@@ -190,11 +192,20 @@ async fn read(
         Err(error) => return (params, Err(error.into())),
     };
     let added = params.add_body(&head.headers, body, script.max_body_bytes()).await;
-    let identity = match added {
-        Ok(()) => identify(app, &head.headers, caller, &params, script).await,
-        Err(refusal) => Err(refusal),
-    };
-    (params, identity.map(|identity| (identity, slot)).map_err(Stop::from))
+    if let Err(refusal) = added {
+        return (params, Err(refusal.into()));
+    }
+    match identify(app, &head.headers, &params, script) {
+        Ok(identity) => (params, Ok((identity, slot))),
+        Err(Unknown { refusal, is_wrong }) => {
+            // Others have a right key, and wait for the place.
+            drop(slot);
+            if is_wrong {
+                app.access.hold_up(caller).await;
+            }
+            (params, Err(refusal.into()))
+        }
+    }
 }
 
 /// Why there is no good reply.
@@ -217,26 +228,40 @@ impl<E: Into<ApiError>> From<E> for Stop {
     }
 }
 
+/// Somebody who may not call.
+struct Unknown {
+    refusal: Refusal,
+    /// Whether they have shown a key that is none.
+    is_wrong: bool,
+}
+
+impl From<Refusal> for Unknown {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, is_wrong: false }
+    }
+}
+
 /// Who calls, and whether they may.
-async fn identify(
+fn identify(
     app: &AppState,
     headers: &HeaderMap,
-    caller: IpAddr,
     params: &Params,
     script: Script,
-) -> Result<Identity, Refusal> {
+) -> Result<Identity, Unknown> {
     let key = params.text("key").unwrap_or_default();
-    let identity =
-        app.access.identify(headers, Some(key).filter(|key| !key.is_empty()), caller).await.map_err(
-            |error| match error {
-                ApiError::Forbidden(detail) => Refusal::new("ERROR_IP_NOT_ALLOWED", detail),
-                // The provider's own distinction; the key is never passed on.
-                _ if key.len() == 32 => {
-                    Refusal::new("ERROR_KEY_DOES_NOT_EXIST", "the key is no token of this pingbox")
-                }
-                _ => Refusal::new("ERROR_WRONG_USER_KEY", "the key is no token of this pingbox"),
-            },
-        )?;
+    let found = app.access.look_up(headers, Some(key).filter(|key| !key.is_empty()));
+    let is_wrong = !key.is_empty() && matches!(found, Err(ApiError::Unauthorized));
+    let identity = found.map_err(|error| {
+        let refusal = match error {
+            ApiError::Forbidden(detail) => Refusal::new("ERROR_IP_NOT_ALLOWED", detail),
+            // The provider's own distinction; the key is never passed on.
+            _ if key.len() == 32 => {
+                Refusal::new("ERROR_KEY_DOES_NOT_EXIST", "the key is no token of this pingbox")
+            }
+            _ => Refusal::new("ERROR_WRONG_USER_KEY", "the key is no token of this pingbox"),
+        };
+        Unknown { refusal, is_wrong }
+    })?;
     let is_allowed = match (script, params.text("action")) {
         (Script::Res, Some("get" | "get2" | "getbalance" | "get_pingback")) => identity.scopes.read,
         _ => identity.scopes.submit,
@@ -244,7 +269,7 @@ async fn identify(
     if !is_allowed {
         let detail = "the token lacks the scope that this needs: submit for in.php, reports and pingback URLs, \
                       read for answers and the balance";
-        return Err(Refusal::new("ERROR_KEY_DOES_NOT_EXIST", detail));
+        return Err(Refusal::new("ERROR_KEY_DOES_NOT_EXIST", detail).into());
     }
     Ok(identity)
 }

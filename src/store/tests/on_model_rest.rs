@@ -227,7 +227,7 @@ impl Model {
             Operation::DeleteToken(id) => {
                 if self.tokens.remove(id).is_some() {
                     self.webhooks.retain(|_, row| row.webhook.owner.number() != *id);
-                    self.signing.remove(id);
+                    self.caller_urls.remove(id);
                 }
                 String::new()
             }
