@@ -10,7 +10,6 @@ mod setup;
 mod tls;
 mod tokens;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -266,7 +265,6 @@ impl Wiring<'_> {
             access: Arc::clone(&access),
             news: news.clone(),
             hang_up: hang_up.subscribe(),
-            stored: HashMap::new(),
         };
         self.parts.start("keeper of the tokens", tokens.run(self.shutdown.clone()));
         let feed = Arc::new(Feed::new(self.store.clone(), Arc::clone(&heralds.committed)).await?);

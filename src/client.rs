@@ -231,8 +231,9 @@ impl Client {
         let Ok(Problem { code, detail }) = serde_json::from_str(json) else { return self.nonsense(status) };
         match (status, &self.token) {
             (StatusCode::UNAUTHORIZED, None) => anyhow!(
-                "{server} wants a token: set PINGBOX_TOKEN, or PINGBOX_TOKEN_FILE to a file with it; the first \
-                 one is in the file api-token in the server's data.dir"
+                "{server} wants a token: set PINGBOX_TOKEN, or PINGBOX_TOKEN_FILE to a file with it. Admins make \
+                 them with `pingbox token create`; one that the server made itself is in the file api-token in its \
+                 data.dir"
             ),
             (StatusCode::UNAUTHORIZED, Some(_)) => anyhow!(
                 "{server} does not know this token: set PINGBOX_TOKEN, or PINGBOX_TOKEN_FILE, to one that it \

@@ -34,19 +34,20 @@ pub(super) struct TokenKeeper {
     pub(super) news: Option<Arc<News>>,
     /// Changes at each SIGHUP.
     pub(super) hang_up: watch::Receiver<()>,
-    /// The times of last use that are stored.
-    pub(super) stored: HashMap<TokenId, Timestamp>,
 }
+
+/// The times of last use that are stored.
+type Stored = HashMap<TokenId, Timestamp>;
 
 impl TokenKeeper {
     /// Works until `shutdown`, and stores then when tokens were last used.
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
-        let mut next_use = Instant::now() + USE_INTERVAL;
+        let (mut next_use, mut stored) = (Instant::now() + USE_INTERVAL, Stored::new());
         while !shutdown.is_cancelled() {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = sleep_until(next_use) => {
-                    self.store_uses().await;
+                    self.store_uses(&mut stored).await;
                     next_use = Instant::now() + USE_INTERVAL;
                 }
                 Ok(()) = self.hang_up.changed() => self.read_again(),
@@ -61,7 +62,7 @@ impl TokenKeeper {
                 self.access.fell_behind();
             }
         }
-        self.store_uses().await;
+        self.store_uses(&mut stored).await;
     }
 
     /// Takes `api.token` from the configuration as it is now.
@@ -76,15 +77,15 @@ impl TokenKeeper {
         }
     }
 
-    async fn store_uses(&mut self) {
-        let used: HashMap<_, _> = self.access.uses().into_iter().collect();
-        let new = used.iter().filter(|(token, at)| self.stored.get(token) != Some(at));
+    async fn store_uses(&self, stored: &mut Stored) {
+        let used: Stored = self.access.uses().into_iter().collect();
+        let new = used.iter().filter(|(token, at)| stored.get(token) != Some(at));
         let new: Vec<_> = new.map(|(token, at)| (*token, *at)).collect();
         if new.is_empty() {
             return;
         }
         match self.ingest.note_token_use(new).await {
-            Ok(()) => self.stored = used,
+            Ok(()) => *stored = used,
             Err(error) => warn!(%error, "Could not store when tokens were last used: {error}"),
         }
     }

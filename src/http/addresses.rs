@@ -40,7 +40,31 @@ pub(crate) struct Addresses {
     /// Connections of peers that have not.
     strangers: Arc<Strangers>,
     /// Of requests without the secret.
-    rates: DefaultKeyedRateLimiter<IpAddr>,
+    rates: Rates,
+}
+
+/// How often each address may do something.
+#[derive(Debug)]
+pub(super) struct Rates(DefaultKeyedRateLimiter<IpAddr>);
+
+impl Rates {
+    /// So often each second, and so often at once.
+    pub(super) fn new(each_second: NonZeroU32, at_once: NonZeroU32) -> Self {
+        Self(RateLimiter::keyed(Quota::per_second(each_second).allow_burst(at_once)))
+    }
+
+    /// Whether the address may; it uses up part of its rate.
+    pub(super) fn may(&self, ip: IpAddr) -> bool {
+        if self.0.len() > REMEMBERED {
+            self.0.retain_recent();
+        }
+        self.0.check_key(&subscriber(ip)).is_ok()
+    }
+
+    /// Waits until it may, which uses up part of its rate.
+    pub(super) async fn wait(&self, ip: IpAddr) {
+        self.0.until_key_ready(&subscriber(ip)).await;
+    }
 }
 
 /// The connections of one address, admitted or waiting.
@@ -65,7 +89,7 @@ impl Addresses {
             open: Mutex::default(),
             senders: Mutex::default(),
             strangers: Arc::default(),
-            rates: RateLimiter::keyed(Quota::per_second(STRANGER_RATE).allow_burst(STRANGER_BURST)),
+            rates: Rates::new(STRANGER_RATE, STRANGER_BURST),
         }
     }
 
@@ -127,10 +151,7 @@ impl Addresses {
 
     /// Whether a request without the secret may be answered; it uses up part of the address's rate.
     pub(crate) fn may_ask(&self, ip: IpAddr) -> bool {
-        if self.rates.len() > REMEMBERED {
-            self.rates.retain_recent();
-        }
-        self.rates.check_key(&subscriber(ip)).is_ok()
+        self.rates.may(ip)
     }
 
     /// Whether pingbacks are taken from this caller. Who must be known is who is chosen.
@@ -203,7 +224,7 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
 }
 
 /// The address that stands for one subscriber: an IPv6 customer holds a whole /64.
-pub(super) fn subscriber(ip: IpAddr) -> IpAddr {
+fn subscriber(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,

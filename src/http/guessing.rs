@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::addresses::subscriber;
+use super::addresses::Rates;
 
 /// Refusals that one address hears each second.
 const RATE: NonZeroU32 = NonZeroU32::new(1).expect("not zero");
@@ -21,26 +20,20 @@ const RATE: NonZeroU32 = NonZeroU32::new(1).expect("not zero");
 const BURST: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 /// The longest that a refusal waits. Clients of the drop-in give up after 5 s.
 const LONGEST: Duration = Duration::from_secs(3);
-/// Addresses that are remembered before those that have rested are forgotten.
-const REMEMBERED: usize = 10_000;
 /// How often is said that somebody shows wrong tokens.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How many wrong tokens have come, and from where.
 #[derive(Debug)]
 pub(super) struct Guessing {
-    refusals: DefaultKeyedRateLimiter<IpAddr>,
+    refusals: Rates,
     count: AtomicU64,
     warned: Mutex<Option<Instant>>,
 }
 
 impl Default for Guessing {
     fn default() -> Self {
-        Self {
-            refusals: RateLimiter::keyed(Quota::per_second(RATE).allow_burst(BURST)),
-            count: AtomicU64::new(0),
-            warned: Mutex::default(),
-        }
+        Self { refusals: Rates::new(RATE, BURST), count: AtomicU64::new(0), warned: Mutex::default() }
     }
 }
 
@@ -48,11 +41,7 @@ impl Guessing {
     /// Counts a wrong token, and waits until its sender may hear that it is one: not at all for the first ones.
     pub(super) async fn wait(&self, caller: IpAddr) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        if self.refusals.len() > REMEMBERED {
-            self.refusals.retain_recent();
-        }
-        let caller = subscriber(caller);
-        if self.refusals.check_key(&caller).is_ok() {
+        if self.refusals.may(caller) {
             return;
         }
         if self.is_time_to_warn() {
@@ -63,7 +52,7 @@ impl Guessing {
             );
         }
         // However many wait there, none of them does so for longer: what it holds on to is a connection.
-        drop(timeout(LONGEST, self.refusals.until_key_ready(&caller)).await);
+        drop(timeout(LONGEST, self.refusals.wait(caller)).await);
     }
 
     pub(super) fn count(&self) -> u64 {

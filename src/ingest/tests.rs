@@ -1,7 +1,9 @@
 //! The one writer, alone and beside those of other replicas.
 
 use super::*;
-use crate::model::{CaptchaType, EventKind, FieldValue, Fields, NewWebhook, REMEMBERED, Submission};
+use crate::model::{
+    CaptchaType, EventKind, FieldValue, Fields, NewWebhook, Pingback, REMEMBERED, Submission,
+};
 
 async fn idle_writer(folder: &tempfile::TempDir) -> (Ingest, Writer) {
     let store = Store::for_test(folder).await;
@@ -260,17 +262,7 @@ async fn a_captcha_that_two_replicas_hear_of_is_settled_once() {
         let captcha_id: crate::model::CaptchaId = round.to_string().parse().unwrap();
         let sent = Sent::Accepted { captcha_id: captcha_id.clone(), at: Timestamp::now(), ask_at: None };
         replicas[1].record_sent(task.id, None, sent).await.unwrap();
-        let received = |code: &str| {
-            let pingback = crate::model::Pingback {
-                captcha_id: captcha_id.clone(),
-                code: code.to_owned(),
-                outcome: Outcome::of(code),
-                price: None,
-                extra: None,
-                received_at: Timestamp::now(),
-            };
-            Received { pingback, task: None }
-        };
+        let received = |code: &str| Received { pingback: Pingback::of(&captcha_id, code), task: None };
         let (one, other) = (replicas[0].pingback(received("one")), replicas[1].pingback(received("other")));
         let receipts = tokio::join!(one, other);
         let settled = [receipts.0.unwrap(), receipts.1.unwrap()];

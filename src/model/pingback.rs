@@ -52,6 +52,21 @@ impl Outcome {
 }
 
 #[cfg(test)]
+impl Pingback {
+    /// One that came just now.
+    pub(crate) fn of(captcha_id: &CaptchaId, code: &str) -> Self {
+        Self {
+            captcha_id: captcha_id.clone(),
+            code: code.to_owned(),
+            outcome: Outcome::of(code),
+            price: None,
+            extra: None,
+            received_at: Timestamp::now(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -20,7 +20,7 @@ static LIBRARY: LazyLock<Option<PathBuf>> = LazyLock::new(build);
 
 /// A switch for the faults of one program.
 pub(crate) struct Faults {
-    library: String,
+    preloaded: String,
     control: String,
     _folder: TempDir,
 }
@@ -37,14 +37,14 @@ impl Faults {
         };
         let folder = TempDir::new().unwrap();
         let control = text(&folder.path().join("faults"));
-        let faults = Self { library: text(library), control, _folder: folder };
+        let faults = Self { preloaded: text(library), control, _folder: folder };
         faults.end();
         Some(faults)
     }
 
     /// The variables for a program that has them.
     pub(crate) fn environment(&self) -> [(&str, &str); 2] {
-        [("LD_PRELOAD", &self.library), ("FAULTS", &self.control)]
+        [("LD_PRELOAD", &self.preloaded), ("FAULTS", &self.control)]
     }
 
     /// From here on these calls fail: the call, how the name of its file ends, and the error.

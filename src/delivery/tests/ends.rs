@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::receiver::{OK, Receiver};
-use super::service::{Service, Setup, delivered, everything_is_old, pingback};
+use super::service::{Service, Setup, delivered, everything_is_old};
 use super::*;
 use crate::ingest::{Cancelled, Fetched, Received};
-use crate::model::{ErrorCode, Sent, TaskId};
+use crate::model::{ErrorCode, Pingback, Sent, TaskId};
 use crate::store::Retired;
 
 fn refused(code: &str) -> Sent {
@@ -38,7 +38,7 @@ async fn end_in_every_way(service: &Service, url: &str) -> BTreeSet<String> {
     tell(id, "ERROR_BAD_DUPLICATES");
 
     let (id, captcha_id) = service.taken(url).await;
-    service.ingest.fetched(vec![(id, Fetched::Word(pingback(&captcha_id, "asked")))]).await.unwrap();
+    service.ingest.fetched(vec![(id, Fetched::Word(Pingback::of(&captcha_id, "asked")))]).await.unwrap();
     tell(id, "asked");
 
     // Its pingback overtakes the reply of in.php.
@@ -51,7 +51,7 @@ async fn end_in_every_way(service: &Service, url: &str) -> BTreeSet<String> {
     // It comes to the task's own URL, and in.php's reply after it: the task is stored once more.
     let id = service.sending(url).await;
     let captcha_id = "78888888888".parse().unwrap();
-    let received = Received { pingback: pingback(&captcha_id, "first"), task: Some(id) };
+    let received = Received { pingback: Pingback::of(&captcha_id, "first"), task: Some(id) };
     service.ingest.pingback(received).await.unwrap();
     service.accept(id, &captcha_id).await;
     tell(id, "first");

@@ -14,8 +14,8 @@ use super::super::*;
 use super::receiver::Receiver;
 use crate::ingest::{Claim, Heralds, Received, Submit, Submitted, writer};
 use crate::model::{
-    AddressRules, CallerUrl, CaptchaId, Delivery, DeliveryStatus, FieldValue, Fields, NewWebhook, Outcome,
-    Pingback, Sent, SigningSecret, Submission, TaskId, TokenId,
+    AddressRules, CallerUrl, CaptchaId, Delivery, DeliveryStatus, FieldValue, Fields, NewWebhook, Pingback,
+    Sent, SigningSecret, Submission, TaskId, TokenId,
 };
 use crate::provider::OwnListeners;
 use crate::store::{AccountId, RetirementPlan};
@@ -220,7 +220,7 @@ impl Service {
     }
 
     pub(super) async fn pingback(&self, captcha_id: &CaptchaId, code: &str) {
-        let received = Received { pingback: pingback(captcha_id, code), task: None };
+        let received = Received { pingback: Pingback::of(captcha_id, code), task: None };
         self.ingest.pingback(received).await.unwrap();
     }
 
@@ -261,17 +261,6 @@ pub(super) fn everything_is_old(answers: bool, tasks: bool) -> RetirementPlan {
         tasks_before: before(tasks),
         keys_before: past,
         limit: 100,
-    }
-}
-
-pub(super) fn pingback(captcha_id: &CaptchaId, code: &str) -> Pingback {
-    Pingback {
-        captcha_id: captcha_id.clone(),
-        code: code.to_owned(),
-        outcome: Outcome::of(code),
-        price: None,
-        extra: None,
-        received_at: Timestamp::now(),
     }
 }
 
