@@ -1,4 +1,6 @@
 FROM rust:1.95-slim-bookworm AS build
+# The allocator is built with it.
+RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 # A static binary needs glibc's own resolver only: files and DNS are built in since glibc 2.34. With an explicit
