@@ -64,7 +64,10 @@ impl Spacing {
     /// Waits until a request may start, which it then must at once.
     async fn turn(&self) {
         let mut next = self.next.lock().await;
-        sleep_until(*next).await;
+        // A sleep takes a millisecond at least, also one that is over.
+        if *next > Instant::now() {
+            sleep_until(*next).await;
+        }
         *next = Instant::now() + self.interval;
     }
 }
