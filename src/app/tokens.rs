@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -23,6 +23,8 @@ use crate::store::Store;
 const READ_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the times of last use are stored.
 const USE_INTERVAL: Duration = Duration::from_secs(60);
+/// How long that may take: a revocation at another replica is not to wait for a slow disk.
+const USE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Has tokens that are made or revoked at another replica, or exchanged in the configuration, count here too.
 pub(super) struct TokenKeeper {
@@ -77,6 +79,7 @@ impl TokenKeeper {
         }
     }
 
+    /// What could not be stored in time is tried again with the next.
     async fn store_uses(&self, stored: &mut Stored) {
         let used: Stored = self.access.uses().into_iter().collect();
         let new = used.iter().filter(|(token, at)| stored.get(token) != Some(at));
@@ -84,9 +87,10 @@ impl TokenKeeper {
         if new.is_empty() {
             return;
         }
-        match self.ingest.note_token_use(new).await {
-            Ok(()) => *stored = used,
-            Err(error) => warn!(%error, "Could not store when tokens were last used: {error}"),
+        match timeout(USE_DEADLINE, self.ingest.note_token_use(new)).await {
+            Ok(Ok(())) => *stored = used,
+            Ok(Err(error)) => warn!(%error, "Could not store when tokens were last used: {error}"),
+            Err(_) => warn!("Could not store when tokens were last used: the database is slow"),
         }
     }
 }
