@@ -34,6 +34,7 @@ use self::tls::Endpoints;
 use self::tokens::TokenKeeper;
 use crate::account::{self, Account, Registration};
 use crate::config::{Config, Unconfirmed, UrlMode};
+use crate::dashboard::{self, About, Dashboard};
 use crate::delivery::{Deadlines, Deliverer, Messenger, Rhythm, SystemNames};
 use crate::dispatcher::{Dispatcher, Sender, Spacing};
 use crate::feed::Feed;
@@ -293,9 +294,14 @@ impl Wiring<'_> {
             script_uploads: Arc::new(Semaphore::new(http::UPLOADS)),
             shutdown: self.shutdown.clone(),
         };
+        let state = Arc::new(state);
+        let about =
+            About { is_sandbox: self.config.sandbox, has_tls: self.config.api.tls.scheme() == "https" };
+        let key = setup::session_key(self.store).await?;
+        let pages = dashboard::router(Dashboard::new(Arc::clone(&state), key, about));
         let server = Server {
             listener: listeners.api,
-            router: http::api_router(state),
+            router: http::api_router(state, pages),
             max_connections: listeners.connections,
             addresses: None,
             tls: listeners.tls.api(),

@@ -9,6 +9,7 @@
 //! | [`config`] | flags, environment and file, made into one checked [`config::Config`] |
 //! | `tls` | what the listeners show of themselves: certificates from files or of our own CA |
 //! | `http` | the two listeners: pingbacks come in, callers submit and wait |
+//! | `dashboard` | the pages of the api listener, for people |
 //! | `ingest` | the one writer: many waiting writes, one transaction, a reply to each |
 //! | `store` | the database; the only place with SQL |
 //! | `waiters` | who waits for which task, or for the answer to which captcha; `sync`: what it is made of |
@@ -31,6 +32,7 @@ pub mod app;
 pub mod cli;
 mod client;
 pub mod config;
+mod dashboard;
 mod delivery;
 mod dispatcher;
 mod feed;

@@ -29,12 +29,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("delivery", &["model", "store", "provider", "ingest"]),
     ("retention", &["model", "store", "ingest"]),
     ("http", &["model", "store", "waiters", "feed", "provider", "ingest", "account", "reporter", "replicas"]),
+    ("dashboard", &["model", "store", "feed", "ingest", "account", "http"]),
     ("fuzzing", &["config", "http", "model", "provider"]),
     (
         "app",
         &[
             "account",
             "config",
+            "dashboard",
             "delivery",
             "dispatcher",
             "feed",
@@ -58,7 +60,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Where a crate may be used.
 const HOMES: &[(&str, &[&str])] = &[
-    ("axum", &["http", "sandbox"]),
+    ("axum", &["http", "sandbox", "dashboard"]),
+    ("askama", &["dashboard"]),
     ("hyper", &["http", "sandbox"]),
     ("sqlx", &["store"]),
     ("rustls", &["tls", "http", "app", "sandbox", "client", "provider", "delivery", "account"]),

@@ -39,6 +39,11 @@ impl Account {
         self.balance_sheet().known.clone()
     }
 
+    /// What was on the account when it was last asked for. `None` if it was never known.
+    pub(crate) fn known_balance(&self) -> Option<Balance> {
+        self.balance_sheet().known.clone()
+    }
+
     async fn ask_balance(&self) {
         let _turn = self.0.asking_balance.lock().await;
         let now = Timestamp::now();

@@ -23,6 +23,7 @@ use crate::store::{Server, Store, WriteTx};
 const PINGBACK_SECRET: &str = "pingback_secret";
 const USED_WITH: &str = "used_with";
 const LOOP_MARK: &str = "loop_mark";
+const SESSION_KEY: &str = "session_key";
 /// How long a start waits to hear where the provider is.
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 /// The file in `data.dir` that the first token is written to.
@@ -111,6 +112,23 @@ pub(super) async fn loop_mark(store: &Store) -> anyhow::Result<LoopMark> {
     tx.remember(LOOP_MARK, id.expose()).await?;
     tx.commit().await?;
     Ok(LoopMark::new(&id))
+}
+
+/// What sessions of the dashboard are made with: made once, and the same for all who work on this database.
+pub(super) async fn session_key(store: &Store) -> anyhow::Result<Secret> {
+    let mut writing = store.writing().await;
+    let mut tx = writing.begin().await?;
+    let kept = tx.recall(SESSION_KEY).await?.filter(|key| !key.is_empty()).map(Secret::new);
+    let key = match kept {
+        Some(key) => key,
+        None => {
+            let key = Secret::random_hex(32).context("the system gives no randomness")?;
+            tx.remember(SESSION_KEY, key.expose()).await?;
+            key
+        }
+    };
+    tx.commit().await?;
+    Ok(key)
 }
 
 /// The secret segments of our pingback URLs: configured, or made once and kept. A secret that is

@@ -25,7 +25,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Whose tasks the caller sees; `None` is everybody's.
-    pub(super) fn sees(&self) -> Option<TokenId> {
+    pub(crate) fn sees(&self) -> Option<TokenId> {
         (!self.scopes.admin).then_some(self.token)
     }
 }
@@ -106,7 +106,7 @@ impl Access {
     }
 
     /// Whether no token is needed because there is none yet.
-    pub(super) fn is_ajar(&self) -> bool {
+    pub(crate) fn is_ajar(&self) -> bool {
         matches!(&*self.rule(), Rule::Open(Door::Ajar(_)))
     }
 
@@ -169,7 +169,7 @@ impl Access {
     }
 
     /// Waits until somebody who was let in would not be any more, or not as far.
-    pub(super) async fn withdrawn(&self, identity: Identity) {
+    pub(crate) async fn withdrawn(&self, identity: Identity) {
         loop {
             // Before the look: a change after it is told.
             let mut changed = pin!(self.changed.notified());
@@ -187,7 +187,7 @@ impl Access {
     ///
     /// # Errors
     /// When they would not.
-    pub(super) fn check(&self, identity: Identity) -> Result<(), ApiError> {
+    pub(crate) fn check(&self, identity: Identity) -> Result<(), ApiError> {
         let stands = match &*self.rule() {
             Rule::Open(_) => identity.token == TokenId::LOCAL,
             Rule::Tokens(tokens) => tokens.values().any(|known| known.identity == identity),
@@ -210,7 +210,7 @@ impl Access {
 
     /// Waits as long as an address has to that has shown a wrong token: not at all for the first ones. A right one
     /// is never held up.
-    pub(super) async fn hold_up(&self, caller: IpAddr) {
+    pub(crate) async fn hold_up(&self, caller: IpAddr) {
         self.guessing.wait(caller).await;
     }
 
@@ -219,8 +219,23 @@ impl Access {
         self.guessing.count()
     }
 
+    /// Whose session it is, if it is of this token and its digest `proves` that.
+    pub(crate) fn of_session(
+        &self,
+        token: TokenId,
+        proves: impl FnOnce(&[u8; 32]) -> bool,
+    ) -> Option<Identity> {
+        let Rule::Tokens(tokens) = &*self.rule() else { return None };
+        let (digest, known) = tokens.iter().find(|(_, known)| known.identity.token == token)?;
+        if !proves(digest) {
+            return None;
+        }
+        known.used.store(Timestamp::now().as_micros(), Ordering::Relaxed);
+        Some(known.identity)
+    }
+
     /// Who calls with this `token`.
-    pub(super) fn look_up(&self, headers: &HeaderMap, token: Option<&str>) -> Result<Identity, ApiError> {
+    pub(crate) fn look_up(&self, headers: &HeaderMap, token: Option<&str>) -> Result<Identity, ApiError> {
         match &*self.rule() {
             Rule::Open(_) if is_from_another_site(headers) => Err(ApiError::Forbidden(
                 "requests of web pages from elsewhere are refused while no token is needed: make one with \

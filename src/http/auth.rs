@@ -21,15 +21,15 @@ pub(super) struct Caller<S> {
 }
 
 /// May submit and cancel.
-pub(super) struct Submit;
+pub(crate) struct Submit;
 /// May read.
-pub(super) struct Read;
+pub(crate) struct Read;
 
 /// May do everything.
-pub(super) struct Admin;
+pub(crate) struct Admin;
 
-/// A scope that a [`Caller`] can be held to.
-pub(super) trait Scope {
+/// A scope that somebody can be held to.
+pub(crate) trait Scope {
     const REFUSAL: &str;
     fn is_in(scopes: Scopes) -> bool;
 }
@@ -97,7 +97,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The address that a request came from.
-pub(super) fn peer(extensions: &Extensions) -> IpAddr {
+pub(crate) fn peer(extensions: &Extensions) -> IpAddr {
     // The server puts one into every request.
     extensions.get::<SocketAddr>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), SocketAddr::ip)
 }

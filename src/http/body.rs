@@ -19,7 +19,7 @@ pub(super) const BODY_DEADLINE: Duration = Duration::from_secs(15);
 const DRAIN: usize = 8;
 
 /// The whole body, if it has at most `limit` bytes and comes in time.
-pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     match timeout(BODY_DEADLINE, collect(body, limit)).await {
         Ok(body) => body,
         Err(_) => Err(ApiError::BodyTooSlow(BODY_DEADLINE.as_secs())),

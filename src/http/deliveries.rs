@@ -236,7 +236,7 @@ fn filter(query: &mut Query, owner: Option<TokenId>, statuses: &[DeliveryStatus]
 
 impl AppState {
     /// What is or was sent; `None` once it was erased.
-    async fn message_of(&self, delivery: &Delivery) -> Result<Option<Value>, ApiError> {
+    pub(crate) async fn message_of(&self, delivery: &Delivery) -> Result<Option<Value>, ApiError> {
         if let Some(number) = delivery.event {
             let event = self.store.events_by_number(&[number]).await?.pop();
             let event = event.filter(|event| !event.subject.is_erased(event.kind));

@@ -128,7 +128,7 @@ impl ApiError {
     }
 
     /// Logs what somebody must look at; who was told of it cannot.
-    pub(super) fn log(&self) {
+    pub(crate) fn log(&self) {
         if let Self::Store(cause) = self
             && !cause.is_told()
         {
@@ -156,7 +156,7 @@ impl ApiError {
         }
     }
 
-    pub(super) fn status_and_code(&self) -> (StatusCode, &'static str) {
+    pub(crate) fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),

@@ -47,15 +47,20 @@ use tokio_util::sync::CancellationToken;
 use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub(crate) use access::{Access, Door};
+pub(crate) use access::{Access, Door, Identity};
 pub(crate) use addresses::Addresses;
+pub(crate) use auth::{Admin, Read, Scope, Submit, peer};
+pub(crate) use body::read as read_body;
+pub(crate) use error::ApiError;
 pub(crate) use handshake::Handshake;
 pub(crate) use openapi::text as openapi_text;
 pub(crate) use pingback::{PublicState, router as public_router};
 pub(crate) use pingbacks::Rotation;
+pub(crate) use query::{Query, RowId};
 pub(crate) use server::Server;
+pub(crate) use sites::is_from_another_site;
+pub(crate) use stats::PercentilesBody;
 
-use self::error::ApiError;
 use crate::account::Account;
 use crate::feed::Feed;
 use crate::ingest::{Ingest, SinkTally};
@@ -105,8 +110,8 @@ pub(crate) struct AppState {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// The routes of the api listener.
-pub(crate) fn api_router(state: AppState) -> Router {
+/// The routes of the api listener, with the `pages` that people see there.
+pub(crate) fn api_router(state: Arc<AppState>, pages: Router<Arc<AppState>>) -> Router {
     Router::new()
         .route("/v1/tasks", get(tasks::list_tasks).post(submit::submit_task))
         .route("/v1/tasks/{id}", get(tasks::get_task).delete(tasks::cancel_task))
@@ -127,6 +132,7 @@ pub(crate) fn api_router(state: AppState) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/openapi.json", get(openapi::get_openapi))
         .merge(compat::router())
+        .merge(pages)
         .fallback(loops::unknown_path)
         .method_not_allowed_fallback(async |method: Method| ApiError::MethodNotAllowed(method.to_string()))
         // One layer, because each has a price in memory for every request that waits.
@@ -134,5 +140,5 @@ pub(crate) fn api_router(state: AppState) -> Router {
             MapResponseLayer::new(headers::guard),
             CatchPanicLayer::custom(|_| -> Response { ApiError::Panicked.into_response() }),
         ))
-        .with_state(Arc::new(state))
+        .with_state(state)
 }

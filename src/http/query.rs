@@ -18,7 +18,7 @@ pub(super) const MAX_BODY_BYTES: usize = 8 * 1024;
 const MAX_FIELDS: usize = 20;
 
 /// The parameters of a query, to be taken out one by one.
-pub(super) struct Query {
+pub(crate) struct Query {
     params: Vec<(String, String)>,
     errors: Vec<FieldError>,
 }
@@ -29,11 +29,21 @@ impl<S: Sync> FromRequestParts<S> for Query {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let query = parts.uri.query().unwrap_or_default();
         let params = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        Ok(Self { params, errors: Vec::new() })
+        Ok(Self::of_pairs(params))
     }
 }
 
 impl Query {
+    /// The fields of a form.
+    pub(crate) fn of_pairs(params: Vec<(String, String)>) -> Self {
+        Self { params, errors: Vec::new() }
+    }
+
+    /// Adds a parameter, as if it had been given.
+    pub(crate) fn put(&mut self, name: &str, value: String) {
+        self.params.push((name.to_owned(), value));
+    }
+
     /// The fields of a JSON object, as if they had come in a query: a list of text is joined by commas. No body at
     /// all is an object without fields. `example` tells what it should have been.
     pub(super) async fn of_body(body: Body, example: &str) -> Result<Self, ApiError> {
@@ -57,7 +67,7 @@ impl Query {
     }
 
     /// The text of a parameter; an empty one counts as not given.
-    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
         self.given(name).filter(|text| !text.is_empty())
     }
 
@@ -75,7 +85,7 @@ impl Query {
     }
 
     /// A parameter that is parsed; `expected` tells what it should have been.
-    pub(super) fn parsed<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
+    pub(crate) fn parsed<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
         let text = self.text(name)?;
         let value = text.parse().ok();
         if value.is_none() {
@@ -108,7 +118,7 @@ impl Query {
     }
 
     /// Ends the reading: what was wrong, and what nobody took, is an error.
-    pub(super) fn finish(mut self, known: &str) -> Result<(), ApiError> {
+    pub(crate) fn finish(mut self, known: &str) -> Result<(), ApiError> {
         for (name, _) in std::mem::take(&mut self.params) {
             self.wrong(&name, format!("is not a parameter of this path, which takes {known}"));
         }
@@ -140,7 +150,7 @@ pub(super) async fn named_in_path<T: FromStr, S: Send + Sync>(parts: &mut Parts,
 
 /// A number that names something: digits alone, without a sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RowId(pub(super) i64);
+pub(crate) struct RowId(pub(crate) i64);
 
 impl FromStr for RowId {
     type Err = ();

@@ -7,7 +7,7 @@ use axum::http::header::{HOST, ORIGIN, REFERER};
 
 /// Whether a browser sends this for a page of another site, by its own word or because the page's
 /// origin, or its address, is not of the host it calls.
-pub(super) fn is_from_another_site(headers: &HeaderMap) -> bool {
+pub(crate) fn is_from_another_site(headers: &HeaderMap) -> bool {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host_of =
         |url: &str| url.split_once("://").and_then(|(_, rest)| rest.split('/').next().map(str::to_owned));

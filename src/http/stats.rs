@@ -64,19 +64,20 @@ struct AnswersBody {
 /// From submitted to answered, in milliseconds, of the newest solved tasks.
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "Percentiles")]
-struct PercentilesBody {
+pub(crate) struct PercentilesBody {
     /// How many tasks they are of.
-    count: usize,
+    pub(crate) count: usize,
     /// Half of them took so long at most.
-    p50: u64,
+    pub(crate) p50: u64,
     /// 90 % of them.
     p90: u64,
     /// 95 % of them.
-    p95: u64,
+    pub(crate) p95: u64,
 }
 
 impl PercentilesBody {
-    fn new(mut millis: Vec<u64>) -> Self {
+    /// Of these times.
+    pub(crate) fn new(mut millis: Vec<u64>) -> Self {
         millis.sort_unstable();
         let at = |percent: usize| {
             let index = (millis.len() * percent).div_ceil(100).saturating_sub(1);

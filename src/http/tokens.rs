@@ -15,6 +15,7 @@ use serde::Serialize;
 use tracing::{error, info};
 
 use super::AppState;
+use super::access::Identity;
 use super::auth::{Admin, Caller};
 use super::error::ApiError;
 use super::query::{Query, RowId, named_in_path};
@@ -92,13 +93,7 @@ async fn list(
     query: Query,
 ) -> Result<JsonReply, ApiError> {
     query.finish("no parameters")?;
-    let mut tokens = app.store.tokens().await?;
-    // What has not been stored yet is of the last minute.
-    for (id, at) in app.access.uses() {
-        if let Some(token) = tokens.iter_mut().find(|token| token.id == id) {
-            token.last_used_at = token.last_used_at.max(Some(at));
-        }
-    }
+    let tokens = app.tokens().await?;
     let bodies = tokens.iter().map(|token| TokenBody::new(token, None));
     Ok(reply(ListBody { tokens: bodies.collect(), cursor: None }))
 }
@@ -111,24 +106,8 @@ async fn create(
     body: Body,
 ) -> Result<impl IntoResponse, ApiError> {
     query.finish("no parameters")?;
-    let mut fields = Query::of_body(body, "{\"name\":\"ci\",\"scopes\":[\"submit\",\"read\"]}").await?;
-    let name = name(&mut fields);
-    let scopes = scopes(&mut fields, app.access.is_ajar());
-    fields.finish("name and scopes")?;
-    // Without one of them, there was an error.
-    let (name, scopes) = name.zip(scopes).ok_or_else(|| ApiError::field("name", "is missing"))?;
-    let (new, secret) = NewToken::random(&name, scopes).map_err(|cause| {
-        error!(%cause, "The system gives no randomness: {cause}");
-        ApiError::Panicked
-    })?;
-    app.access.check(caller.identity())?;
-    let token =
-        match put_in_force(&app, async move |app| app.ingest.add_token(caller.token(), new).await).await? {
-            (Granted::Done(token), _) => token,
-            (Granted::Full, _) => return Err(ApiError::TooManyTokens(MOST_TOKENS)),
-            (Granted::Withdrawn, _) => return Err(ApiError::Unauthorized),
-        };
-    info!(token.id = token.id.number(), %scopes, "A token was made");
+    let fields = Query::of_body(body, "{\"name\":\"ci\",\"scopes\":[\"submit\",\"read\"]}").await?;
+    let (token, secret) = app.make_token(caller.identity(), fields).await?;
     let location = format!("/v1/tokens/{}", token.id.number());
     Ok((StatusCode::CREATED, [(LOCATION, location)], reply(TokenBody::new(&token, Some(&secret)))))
 }
@@ -142,16 +121,62 @@ async fn revoke(
     query: Query,
 ) -> Result<StatusCode, ApiError> {
     query.finish("no parameters")?;
-    let has_other_admin = app.access.has_configured();
-    let revoke = async move |app: Arc<AppState>| app.ingest.revoke_token(id, has_other_admin).await;
-    let (revoked, in_force) = put_in_force(&app, revoke).await?;
-    match revoked {
-        Revoked::Unknown => return Err(ApiError::TokenNotFound),
-        Revoked::LastAdmin => return Err(ApiError::LastAdmin),
-        Revoked::Done(_) => in_force?,
-    }
-    info!(token.id = id.number(), "A token was revoked");
+    app.revoke_token(id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+impl AppState {
+    /// Every token but for the one that is configured.
+    pub(crate) async fn tokens(&self) -> Result<Vec<Token>, ApiError> {
+        let mut tokens = self.store.tokens().await?;
+        // What has not been stored yet is of the last minute.
+        for (id, at) in self.access.uses() {
+            if let Some(token) = tokens.iter_mut().find(|token| token.id == id) {
+                token.last_used_at = token.last_used_at.max(Some(at));
+            }
+        }
+        Ok(tokens)
+    }
+
+    /// Makes a token of the fields `name` and `scopes`, which counts from here on; what opens, this time only.
+    pub(crate) async fn make_token(
+        self: &Arc<Self>,
+        by: Identity,
+        mut fields: Query,
+    ) -> Result<(Token, Secret), ApiError> {
+        let name = name(&mut fields);
+        let scopes = scopes(&mut fields, self.access.is_ajar());
+        fields.finish("name and scopes")?;
+        // Without one of them, there was an error.
+        let (name, scopes) = name.zip(scopes).ok_or_else(|| ApiError::field("name", "is missing"))?;
+        let (new, secret) = NewToken::random(&name, scopes).map_err(|cause| {
+            error!(%cause, "The system gives no randomness: {cause}");
+            ApiError::Panicked
+        })?;
+        self.access.check(by)?;
+        let token =
+            match put_in_force(self, async move |app| app.ingest.add_token(by.token, new).await).await? {
+                (Granted::Done(token), _) => token,
+                (Granted::Full, _) => return Err(ApiError::TooManyTokens(MOST_TOKENS)),
+                (Granted::Withdrawn, _) => return Err(ApiError::Unauthorized),
+            };
+        info!(token.id = token.id.number(), %scopes, "A token was made");
+        Ok((token, secret))
+    }
+
+    /// Has a token open nothing any more.
+    pub(crate) async fn revoke_token(self: &Arc<Self>, id: TokenId) -> Result<(), ApiError> {
+        let has_other_admin = self.access.has_configured();
+        let revoke = async move |app: Arc<Self>| app.ingest.revoke_token(id, has_other_admin).await;
+        let (revoked, in_force) = put_in_force(self, revoke).await?;
+        match revoked {
+            Revoked::Unknown => return Err(ApiError::TokenNotFound),
+            Revoked::LastAdmin => return Err(ApiError::LastAdmin),
+            Revoked::Done(_) => in_force?,
+        }
+        info!(token.id = id.number(), "A token was revoked");
+        Ok(())
+    }
 }
 
 /// Stores a change of the tokens, and has it count here; also when the caller leaves meanwhile. Whether it counts

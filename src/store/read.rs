@@ -6,7 +6,7 @@ use super::db::{Pool, Sql, sql};
 use super::rows::{self, task_columns};
 use super::write::json;
 use super::{Store, StoreError};
-use crate::model::{Captcha, CaptchaFile, CaptchaType, Status, Task, TaskId, TokenId, Via};
+use crate::model::{Captcha, CaptchaFile, CaptchaType, Status, Task, TaskId, Timestamp, TokenId, Via};
 use bytes::Bytes;
 
 /// How many tasks one page looks at: a filter that few tasks pass must not hold a reader for long.
@@ -131,6 +131,25 @@ impl Store {
             })
         });
         Ok(counted.collect::<Result<_, _>>()?)
+    }
+
+    /// How many of the newest tasks were solved in each minute since a time, by the number of the minute since 1970;
+    /// with an owner, only theirs.
+    pub(crate) async fn solved_per_minute(
+        &self,
+        owner: Option<TokenId>,
+        since: Timestamp,
+    ) -> Result<Vec<(i64, u64)>, StoreError> {
+        const SQL: &str = "SELECT answered_at / 60000000 AS minute, COUNT(*) AS tasks FROM task
+            WHERE id >= $1 AND ($2 IS NULL OR owner = $2) AND status = 'solved' AND answered_at >= $3
+            GROUP BY answered_at / 60000000";
+        let oldest = self.next_number().await? - MAX_SCAN;
+        let query = self.reader.query(SQL).bind(oldest).bind(owner.map(TokenId::number));
+        let found = query.bind(since.as_micros()).fetch_all().await?;
+        let counted = found
+            .iter()
+            .map(|row| Ok((row.try_get("minute")?, row.try_get::<i64, _>("tasks")?.unsigned_abs())));
+        Ok(counted.collect::<Result<_, sqlx::Error>>()?)
     }
 
     /// How long the newest solved tasks took, in milliseconds, by type; with an owner, only theirs.

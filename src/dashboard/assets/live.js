@@ -1,0 +1,130 @@
+// Renews what is marked with data-live. The server says that something has changed (/live); then the page is read
+// again, and each part that differs takes the place of the one of the same id. Without this script, reload.
+"use strict";
+
+const PACE = 1000; // ms between two readings at least
+const LATER = 4000; // figures are kept on the server for up to 3 s: one more reading after the last change
+const SLOW = 15000; // what changes with time alone
+
+let isReading = false;
+let isDue = false;
+let readAt = 0;
+let later = 0;
+
+function find(root, id) {
+  return root.getElementById(id);
+}
+
+// Which element in a part has the focus: by its id, or by what it links to.
+function focusIn(part) {
+  const element = document.activeElement;
+  if (!element || !part.contains(element)) return null;
+  if (element.id) return "#" + CSS.escape(element.id);
+  const href = element.getAttribute("href");
+  return href ? '[href="' + CSS.escape(href) + '"]' : element.tagName.toLowerCase();
+}
+
+function renew(part, fresh) {
+  if (part.innerHTML === fresh.innerHTML) return;
+  const selection = document.getSelection();
+  if (selection && !selection.isCollapsed && part.contains(selection.anchorNode)) return; // somebody is copying
+  const focused = focusIn(part);
+  const rows = new Map();
+  part.querySelectorAll("tr[id]").forEach((row) => rows.set(row.id, row.textContent));
+  const open = new Set();
+  part.querySelectorAll("details[open]").forEach((details) => open.add(details.id));
+  const left = new Map();
+  part.querySelectorAll(".scroll").forEach((scroll, index) => left.set(index, scroll.scrollLeft));
+  part.replaceChildren(...fresh.childNodes);
+  part.querySelectorAll("tr[id]").forEach((row) => {
+    if (rows.size > 0 && rows.get(row.id) !== row.textContent) row.classList.add("fresh");
+  });
+  part.querySelectorAll("details").forEach((details) => { details.open = open.has(details.id); });
+  part.querySelectorAll(".scroll").forEach((scroll, index) => { scroll.scrollLeft = left.get(index) || 0; });
+  localize(part);
+  if (focused) {
+    const element = part.querySelector(focused);
+    if (element) element.focus({ preventScroll: true });
+  }
+}
+
+// The time of the reader's own zone, on demand.
+function localize(root) {
+  root.querySelectorAll("time[datetime]").forEach((time) => {
+    const at = new Date(time.dateTime);
+    if (!Number.isNaN(at.valueOf())) time.title = at.toLocaleString() + " (" + time.dateTime + ")";
+  });
+}
+
+function say(text) {
+  const state = document.getElementById("live-state");
+  if (!state) return;
+  state.textContent = text;
+  state.hidden = text === "";
+}
+
+async function read() {
+  if (isReading || document.hidden) {
+    isDue = true;
+    return;
+  }
+  isReading = true;
+  isDue = false;
+  readAt = Date.now();
+  try {
+    const reply = await fetch(location.href, { headers: { accept: "text/html" } });
+    if (reply.redirected) {
+      location.reload(); // the session is over
+      return;
+    }
+    if (reply.ok) {
+      const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
+      document.querySelectorAll("[data-live]").forEach((part) => {
+        const other = find(fresh, part.id);
+        if (other) renew(part, other);
+      });
+    }
+  } catch {
+    // The stream says so, too.
+  } finally {
+    isReading = false;
+  }
+  if (isDue) soon();
+}
+
+function soon() {
+  clearTimeout(soon.timer);
+  soon.timer = setTimeout(read, Math.max(0, readAt + PACE - Date.now()));
+}
+
+function changed() {
+  soon();
+  clearTimeout(later);
+  later = setTimeout(soon, LATER);
+}
+
+localize(document);
+document.querySelectorAll("[data-select]").forEach((input) => {
+  input.addEventListener("focus", () => input.select());
+});
+if (document.querySelector("[data-live]")) {
+  const stream = new EventSource("/live");
+  let wasLost = false;
+  stream.addEventListener("change", changed);
+  stream.addEventListener("open", () => {
+    say("");
+    if (wasLost) changed();
+    wasLost = false;
+  });
+  stream.addEventListener("error", () => {
+    wasLost = true;
+    say("Not connected to pingbox: what you see may be old.");
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 10000);
+  });
+  addEventListener("visibilitychange", () => {
+    if (!document.hidden) changed();
+  });
+  setInterval(() => {
+    if (!document.hidden) soon();
+  }, SLOW);
+}
