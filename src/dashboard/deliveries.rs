@@ -89,7 +89,7 @@ pub(super) async fn list(
     let app = &dashboard.app;
     let status = query.parsed("status", "waiting, delivered or dead");
     let before = query.parsed("cursor", "a cursor that an earlier page gave").map(|RowId(id)| id);
-    query.finish("status and cursor")?;
+    query.finish("status and cursor").map_err(|error| visitor.told(error))?;
     let filter = DeliveryFilter { owner: visitor.identity.sees(), status, ..DeliveryFilter::default() };
     let page = app.store.list_deliveries(&filter, before, PAGE).await?;
     let now = Timestamp::now();
@@ -111,9 +111,10 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, PageError> {
     let app = &dashboard.app;
-    let id = number(&id)?;
+    let told = |error| visitor.told(error);
+    let id = number(&id).map_err(told)?;
     let delivery = app.store.delivery(id, visitor.identity.sees()).await?;
-    let delivery = delivery.ok_or(ApiError::DeliveryNotFound)?;
+    let delivery = delivery.ok_or_else(|| told(ApiError::DeliveryNotFound))?;
     let message = app.message_of(&delivery).await?;
     let page = DeliveryPage {
         frame: visitor.frame(format!("Delivery {id}"), "/deliveries"),

@@ -15,7 +15,7 @@ use super::when::{When, span};
 use crate::account::Registration;
 use crate::http::{ApiError, AppState, Read};
 use crate::model::{Hold, Price, Script, Status, Task, TaskId, Terms, Timestamp};
-use crate::store::{MAX_SCAN, TaskFilter};
+use crate::store::TaskFilter;
 
 /// Tasks that are shown.
 const RECENT: u32 = 10;
@@ -26,8 +26,6 @@ struct OverviewPage {
     frame: Frame,
     alerts: Vec<Alert>,
     figures: Arc<Counts>,
-    /// How many tasks the figures look at.
-    most: i64,
     account: AccountFacts,
     recent: Vec<TaskRow>,
 }
@@ -99,7 +97,6 @@ pub(super) async fn show(
         frame: visitor.frame("Overview", "/"),
         alerts: alerts(app),
         figures: dashboard.figures.of(&app.store, owner).await?,
-        most: MAX_SCAN,
         account: AccountFacts::read(app, may_ask, now).await?,
         recent: tasks.tasks.iter().map(|task| TaskRow::new(task, now)).collect(),
     };

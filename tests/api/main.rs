@@ -12,6 +12,7 @@ mod compat;
 mod contract;
 mod copy;
 mod crash;
+mod dashboard;
 #[path = "../support/stored.rs"]
 mod database;
 mod delivery;

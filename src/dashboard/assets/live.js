@@ -4,12 +4,16 @@
 
 const PACE = 1000; // ms between two readings at least
 const LATER = 4000; // figures are kept on the server for up to 3 s: one more reading after the last change
-const SLOW = 15000; // what changes with time alone
+const TELL = 10000; // a screen reader is told no more often
+const SLOW = 15000; // what changes without an event; a part may say with data-every that it is sooner
 
 let isReading = false;
 let isDue = false;
 let readAt = 0;
 let later = 0;
+let toldAt = 0;
+let stream = null;
+let wasLost = false;
 
 function find(root, id) {
   return root.getElementById(id);
@@ -21,11 +25,15 @@ function focusIn(part) {
   if (!element || !part.contains(element)) return null;
   if (element.id) return "#" + CSS.escape(element.id);
   const href = element.getAttribute("href");
-  return href ? '[href="' + CSS.escape(href) + '"]' : element.tagName.toLowerCase();
+  return href ? '[href="' + CSS.escape(href) + '"]' : null;
 }
 
 function renew(part, fresh) {
   if (part.innerHTML === fresh.innerHTML) return;
+  if (part.getAttribute("role") === "status") {
+    if (Date.now() - toldAt < TELL) return;
+    toldAt = Date.now();
+  }
   const selection = document.getSelection();
   if (selection && !selection.isCollapsed && part.contains(selection.anchorNode)) return; // somebody is copying
   const focused = focusIn(part);
@@ -103,13 +111,10 @@ function changed() {
   later = setTimeout(soon, LATER);
 }
 
-localize(document);
-document.querySelectorAll("[data-select]").forEach((input) => {
-  input.addEventListener("focus", () => input.select());
-});
-if (document.querySelector("[data-live]")) {
-  const stream = new EventSource("/live");
-  let wasLost = false;
+// A browser has six connections to us: a page that nobody looks at holds none.
+function listen() {
+  if (stream || document.hidden) return;
+  stream = new EventSource("/live");
   stream.addEventListener("change", changed);
   stream.addEventListener("open", () => {
     say("");
@@ -119,12 +124,33 @@ if (document.querySelector("[data-live]")) {
   stream.addEventListener("error", () => {
     wasLost = true;
     say("Not connected to pingbox: what you see may be old.");
-    if (stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 10000);
+    if (stream && stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 10000);
   });
-  addEventListener("visibilitychange", () => {
-    if (!document.hidden) changed();
+}
+
+function leave() {
+  if (stream) stream.close();
+  stream = null;
+}
+
+localize(document);
+document.querySelectorAll("[data-select]").forEach((input) => {
+  input.addEventListener("focus", () => input.select());
+});
+if (document.querySelector("[data-live]")) {
+  listen();
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      leave();
+    } else {
+      listen();
+      changed();
+    }
   });
+  addEventListener("pagehide", leave);
+  addEventListener("pageshow", listen);
+  const every = document.querySelector("[data-every]");
   setInterval(() => {
     if (!document.hidden) soon();
-  }, SLOW);
+  }, every ? Number(every.dataset.every) : SLOW);
 }
