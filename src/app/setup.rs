@@ -119,13 +119,12 @@ pub(super) async fn session_key(store: &Store) -> anyhow::Result<Secret> {
     let mut writing = store.writing().await;
     let mut tx = writing.begin().await?;
     let kept = tx.recall(SESSION_KEY).await?.filter(|key| !key.is_empty()).map(Secret::new);
-    let key = match kept {
-        Some(key) => key,
-        None => {
-            let key = Secret::random_hex(32).context("the system gives no randomness")?;
-            tx.remember(SESSION_KEY, key.expose()).await?;
-            key
-        }
+    let key = if let Some(key) = kept {
+        key
+    } else {
+        let key = Secret::random_hex(32).context("the system gives no randomness")?;
+        tx.remember(SESSION_KEY, key.expose()).await?;
+        key
     };
     tx.commit().await?;
     Ok(key)

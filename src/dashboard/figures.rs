@@ -21,7 +21,9 @@ const MICROS_PER_MINUTE: i64 = 60_000_000;
 /// The figures of each owner that were counted last. One count runs at a time, whoever asks: each looks at up to
 /// 100,000 tasks. What is older than its age goes with the next count, so there are few.
 #[derive(Debug, Default)]
-pub(super) struct Figures(Mutex<HashMap<Option<TokenId>, (Instant, Arc<Counts>)>>);
+pub(super) struct Figures(Mutex<Kept>);
+
+type Kept = HashMap<Option<TokenId>, (Instant, Arc<Counts>)>;
 
 /// What was counted.
 #[derive(Clone, Debug, Default)]

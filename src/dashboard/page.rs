@@ -11,7 +11,10 @@ use super::visitor::Browser;
 use crate::http::ApiError;
 
 /// What surrounds a page.
+#[expect(clippy::struct_excessive_bools, reason = "a template asks for one of them at a time")]
 pub(super) struct Frame {
+    pub(super) styles: &'static str,
+    pub(super) script: &'static str,
     /// What the page is called.
     pub(super) title: String,
     /// Where the page stands in the navigation.
@@ -34,6 +37,8 @@ impl Frame {
     /// Around a page for somebody who was not let in.
     pub(super) fn outside(title: &str, form_token: &str) -> Self {
         Self {
+            styles: &STYLES.path,
+            script: &SCRIPT.path,
             title: title.to_owned(),
             here: "",
             form_token: form_token.to_owned(),
@@ -43,14 +48,6 @@ impl Frame {
             can_sign_out: false,
             is_sandbox: false,
         }
-    }
-
-    pub(super) fn styles(&self) -> &'static str {
-        &STYLES.path
-    }
-
-    pub(super) fn script(&self) -> &'static str {
-        &SCRIPT.path
     }
 
     pub(super) fn is_here(&self, here: &str) -> bool {
@@ -78,7 +75,7 @@ impl<E: Into<ApiError>> From<E> for PageError {
 }
 
 impl PageError {
-    pub(super) fn no_randomness(cause: &getrandom::Error) -> Self {
+    pub(super) fn no_randomness(cause: getrandom::Error) -> Self {
         error!(%cause, "The system gives no randomness: {cause}");
         Self::Api(ApiError::Panicked)
     }

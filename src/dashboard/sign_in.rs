@@ -65,14 +65,14 @@ pub(super) async fn sign_in(
         found => found?,
     };
     let cookie = dashboard.sessions.begin(identity.token, &token.digest(), Timestamp::now());
-    let cookie = cookie.map_err(|cause| PageError::no_randomness(&cause))?;
+    let cookie = cookie.map_err(PageError::no_randomness)?;
     info!(token.id = identity.token.number(), "Somebody signed in to the dashboard");
     Ok(([(SET_COOKIE, browser.set_cookie(&cookie))], go_to(next)).into_response())
 }
 
 /// `POST /sign-out`: the browser forgets the session.
 pub(super) async fn sign_out(PostedByAnyone { browser, .. }: PostedByAnyone) -> Result<Response, PageError> {
-    let stranger = Sessions::stranger().map_err(|cause| PageError::no_randomness(&cause))?;
+    let stranger = Sessions::stranger().map_err(PageError::no_randomness)?;
     Ok(([(SET_COOKIE, browser.set_cookie(&stranger))], go_to("/sign-in")).into_response())
 }
 

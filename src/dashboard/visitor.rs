@@ -57,7 +57,7 @@ impl Browser {
         let known = cookie(headers).filter(|cookie| session::is_cookie(cookie));
         let (cookie, is_new) = match known {
             Some(cookie) => (cookie.to_owned(), false),
-            None => (Sessions::stranger().map_err(|cause| PageError::no_randomness(&cause))?, true),
+            None => (Sessions::stranger().map_err(PageError::no_randomness)?, true),
         };
         // Who says so without a proxy has only their own cookie marked.
         let is_forwarded =
@@ -119,15 +119,16 @@ impl<S: Scope> Visitor<S> {
 impl<S> Visitor<S> {
     /// What surrounds a page, which stands in the navigation under `here`.
     pub(super) fn frame(&self, title: impl Into<String>, here: &'static str) -> Frame {
+        let outside = Frame::outside("", &self.browser.form_token);
         Frame {
             title: title.into(),
             here,
-            form_token: self.browser.form_token.clone(),
             is_inside: true,
             can_submit: self.identity.scopes.submit,
             is_admin: self.identity.scopes.admin,
             can_sign_out: self.needs_token,
             is_sandbox: self.is_sandbox,
+            ..outside
         }
     }
 
