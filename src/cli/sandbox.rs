@@ -88,6 +88,9 @@ pub struct SandboxArgs {
     /// Which URLs get pingbacks: the registered one, also those below it, or any on its host
     #[arg(long, value_name = "URLS", default_value = "below", value_parser = registration())]
     registration: Registration,
+    /// Let a person solve the captchas, in the dashboard or at the control endpoint
+    #[arg(long)]
+    by_hand: bool,
     /// Repeat the same random draws
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -152,6 +155,7 @@ impl SandboxArgs {
             rate: !self.no_rate,
             check_ip: !self.no_check_ip,
             registration: self.registration,
+            by_hand: self.by_hand,
             seed: self.seed,
         }
     }
@@ -230,6 +234,7 @@ mod tests {
             ["--late-by", "1m"],
             ["--result-code", "IP_BANNED"],
             ["--registration", "host"],
+            ["--by-hand", "--no-rate"],
         ];
         let expected = Knobs {
             delay_spread_ms: 2000,
@@ -237,6 +242,8 @@ mod tests {
             late_ms: 60_000,
             result_code: Some("IP_BANNED".to_owned()),
             registration: Registration::Host,
+            by_hand: true,
+            rate: false,
             ..Knobs::default()
         };
         assert_eq!(settings(flags.as_flattened()).unwrap().knobs, expected);

@@ -77,9 +77,14 @@ impl Answers {
         Ok(Self(answers))
     }
 
-    /// The answer to this captcha.
-    pub(super) fn answer(&self, captcha: &Captcha) -> String {
-        self.0.get(&hex(&captcha.digest)).cloned().unwrap_or_else(|| derive(captcha, 0))
+    /// The answer to this captcha, if it is known.
+    pub(super) fn known(&self, captcha: &Captcha) -> Option<String> {
+        self.0.get(&hex(&captcha.digest)).cloned()
+    }
+
+    /// The answer that is made up for this captcha.
+    pub(super) fn made_up(captcha: &Captcha) -> String {
+        derive(captcha, 0)
     }
 
     /// An answer in the same shape that differs from `right`.
@@ -117,7 +122,7 @@ fn derive(captcha: &Captcha, variant: u64) -> String {
         {
             "No_matching_images".to_owned()
         }
-        Kind::Grid { cells, .. } => grid(*cells, random),
+        Kind::Grid { rows, columns, .. } => grid(rows * columns, random),
         Kind::Canvas { size, .. } => canvas(*size, random),
         Kind::Click { size } => click(*size, random),
         Kind::Rotate { files, step } => rotate(*files, *step, random),
@@ -318,7 +323,7 @@ mod tests {
     #[test]
     fn cells_lie_in_the_grid_and_letters_follow_nine() {
         let mut seen = std::collections::BTreeSet::new();
-        for answer in answers_to(&Kind::Grid { cells: 16, can_no_answer: false }) {
+        for answer in answers_to(&Kind::Grid { rows: 4, columns: 4, can_no_answer: false }) {
             let cells = answer.strip_prefix("click:").unwrap().strip_suffix('/').unwrap();
             seen.extend(cells.split('/').map(str::to_owned));
         }
@@ -329,7 +334,7 @@ mod tests {
     #[test]
     fn no_image_matches_only_where_that_is_possible() {
         let none = |can_no_answer| {
-            let answers = answers_to(&Kind::Grid { cells: 9, can_no_answer });
+            let answers = answers_to(&Kind::Grid { rows: 3, columns: 3, can_no_answer });
             answers.iter().filter(|answer| *answer == "No_matching_images").count()
         };
         assert_eq!(none(false), 0);

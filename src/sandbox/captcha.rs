@@ -40,7 +40,8 @@ pub(super) enum Kind {
     Recaptcha,
     /// reCAPTCHA V2 as an image: which cells of the grid to click.
     Grid {
-        cells: u32,
+        rows: u32,
+        columns: u32,
         can_no_answer: bool,
     },
     /// reCAPTCHA V2 as an image: points around an object.
@@ -157,11 +158,10 @@ fn recaptcha_image(parameters: &Parameters, size: ImageSize) -> Result<Kind, Cod
     if parameters.flag("canvas")? {
         return Ok(Kind::Canvas { size, can_no_answer });
     }
-    let cells = rows * columns;
-    if cells > MAX_CELLS {
+    if rows * columns > MAX_CELLS {
         return Err(Code::BAD_PARAMETERS);
     }
-    Ok(Kind::Grid { cells, can_no_answer })
+    Ok(Kind::Grid { rows, columns, can_no_answer })
 }
 
 /// Several images, which are taken as files only: `file_1`, `file_2` and so on without a gap.

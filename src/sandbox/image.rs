@@ -62,7 +62,7 @@ pub(super) fn check_instruction(parameters: &Parameters) -> Result<bool, Code> {
 }
 
 /// A parameter that is a file or base64 text; `None` when it is missing or empty.
-fn upload(parameters: &Parameters, name: &str) -> Option<Result<Vec<u8>, Code>> {
+pub(super) fn upload(parameters: &Parameters, name: &str) -> Option<Result<Vec<u8>, Code>> {
     let value = parameters.iter().find(|(given, _)| *given == name)?.1;
     match value {
         Value::File(bytes) if bytes.is_empty() => None,
@@ -90,7 +90,8 @@ pub(super) fn decode_base64(text: &str) -> Result<Vec<u8>, Code> {
     BASE64.decode(digits).map_err(|_| Code::IMAGE_TYPE)
 }
 
-fn measure(bytes: &[u8]) -> Result<ImageSize, Code> {
+/// Width and height of an image of a type that the provider takes.
+pub(super) fn measure(bytes: &[u8]) -> Result<ImageSize, Code> {
     const ACCEPTED: [&[u8]; 4] = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"];
     if !ACCEPTED.iter().any(|start| bytes.starts_with(start)) {
         return Err(if is_other_image(bytes) { Code::WRONG_FILE_EXTENSION } else { Code::IMAGE_TYPE });
@@ -99,6 +100,15 @@ fn measure(bytes: &[u8]) -> Result<ImageSize, Code> {
     match (u32::try_from(size.width), u32::try_from(size.height)) {
         (Ok(width @ 1..), Ok(height @ 1..)) => Ok(ImageSize { width, height }),
         _ => Err(Code::IMAGE_TYPE),
+    }
+}
+
+/// The media type of an image that was measured.
+pub(super) fn media_type(bytes: &[u8]) -> &'static str {
+    match bytes.first() {
+        Some(b'G') => "image/gif",
+        Some(0x89) => "image/png",
+        _ => "image/jpeg",
     }
 }
 

@@ -11,6 +11,7 @@ use super::registry::Registration;
 /// How the emulation behaves. A missing field has its default; an unknown one is an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "they are switches, each for itself")]
 pub struct Knobs {
     /// Milliseconds from `in.php` to the answer; 0 is as soon as `in.php` was answered. Past the 90
     /// seconds (300 for reCAPTCHA V2) that workers have, the captcha ends as unsolvable at that time.
@@ -57,6 +58,9 @@ pub struct Knobs {
     pub check_ip: bool,
     /// Which URLs get pingbacks once one is registered.
     pub registration: Registration,
+    /// Whether captchas wait for a person who solves them, for up to 10 minutes, in place of an answer that
+    /// is made up. Known answers are given as ever.
+    pub by_hand: bool,
     /// Repeats the same draws of all the shares, for the same requests in the same order; `None`
     /// draws differently in each process.
     pub seed: Option<u64>,
@@ -85,6 +89,7 @@ impl Default for Knobs {
             rate: true,
             check_ip: true,
             registration: Registration::Below,
+            by_hand: false,
             seed: None,
         }
     }

@@ -14,6 +14,7 @@
 //! | `result` | `res.php` |
 //! | `state`, `task`, `account`, `limits`, `registry`, `journal` | what is remembered, behind one lock |
 //! | `answers` | answers from a file, or made up |
+//! | `question`, `typed` | what a person is shown who solves captchas by hand, and what is made of what was typed |
 //! | `outbox`, `deliver` | the pingbacks |
 //! | `rules` | what the client should have done otherwise |
 //! | `knobs`, `fate`, `random` | what goes wrong, and how often |
@@ -34,6 +35,7 @@ mod knobs;
 mod limits;
 mod outbox;
 mod proxy;
+mod question;
 mod random;
 mod registry;
 mod reply;
@@ -43,6 +45,7 @@ mod rules;
 mod state;
 mod submit;
 mod task;
+mod typed;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,9 +59,11 @@ pub use account::{Amount, InvalidAmount};
 pub use answers::{Answers, AnswersError};
 pub use journal::{LoggedRequest, LoggedValue};
 pub use knobs::{InvalidShare, Knobs, Share};
+pub use question::{AnswerShape, Picture, Question};
 pub use registry::{InvalidRegistration, Registration};
 pub use rules::{BrokenRule, Usage};
 pub use state::Counters;
+pub use typed::NotTyped;
 
 use crate::model::{CaptchaId, Secret, Timestamp};
 use deliver::Clients;
@@ -236,6 +241,37 @@ impl Sandbox {
         }
         self.0.wake.notify_one();
         Ok(())
+    }
+
+    /// Ends a captcha that waits as unsolvable, at once.
+    ///
+    /// # Errors
+    /// When no captcha with this id waits.
+    pub fn give_up(&self, id: &CaptchaId) -> Result<(), SolveError> {
+        self.solve(id, reply::Code::UNSOLVABLE.as_str())
+    }
+
+    /// Whether captchas wait for a person from now on, in place of an answer that is made up. Those taken before are
+    /// solved as they were to be.
+    pub fn set_by_hand(&self, by_hand: bool) {
+        self.state().knobs.by_hand = by_hand;
+    }
+
+    /// The captchas that wait for a person, oldest first.
+    #[must_use]
+    pub fn questions(&self) -> Vec<(CaptchaId, Arc<Question>)> {
+        let mut state = self.state();
+        state.advance(Timestamp::now());
+        let questions = state.questions.iter();
+        questions
+            .filter_map(|(id, question)| Some((id.to_string().parse().ok()?, Arc::clone(question))))
+            .collect()
+    }
+
+    /// What a person is asked by this captcha, while it waits for one.
+    #[must_use]
+    pub fn question(&self, id: &CaptchaId) -> Option<Arc<Question>> {
+        self.state().questions.get(id.as_str().parse().ok()?).cloned()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

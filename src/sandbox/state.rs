@@ -11,6 +11,7 @@ use super::journal::Journal;
 use super::knobs::Knobs;
 use super::limits::Limits;
 use super::outbox::Outbox;
+use super::question::Questions;
 use super::random::Random;
 use super::registry::Registry;
 use super::reply::Code;
@@ -55,6 +56,8 @@ pub(super) struct State {
     pub(super) journal: Journal,
     pub(super) counters: Counters,
     pub(super) outbox: Outbox,
+    /// What waits for a person.
+    pub(super) questions: Questions,
     submit_draws: Random,
     result_draws: Random,
 }
@@ -77,6 +80,7 @@ impl State {
             journal: Journal::default(),
             counters: Counters::default(),
             outbox: Outbox::default(),
+            questions: Questions::default(),
             submit_draws,
             result_draws,
         })
@@ -169,6 +173,7 @@ impl State {
     /// Ends a captcha, as planned or as `by_hand` says, and charges it. The pingback, if one is to be
     /// sent at once; `None` also when there is no such captcha, or it was finished before.
     pub(super) fn finish(&mut self, id: u64, by_hand: Option<Outcome>, now: Timestamp) -> Option<Pingback> {
+        self.questions.remove(id);
         let task = self.tasks.get_mut(id).filter(|task| !task.finished)?;
         task.finished = true;
         if let Some(outcome) = by_hand {

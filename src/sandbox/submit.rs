@@ -13,6 +13,7 @@ use super::call::{Call, Script, Stop};
 use super::captcha::{Captcha, Kind};
 use super::fate::{Cut, Fate};
 use super::limits::NoSlot;
+use super::question::Question;
 use super::reply::{Code, Format, Reply, page};
 use super::request::Parameters;
 use super::state::State;
@@ -25,11 +26,17 @@ const GIVE_UP: Duration = Duration::from_secs(90);
 /// The same for reCAPTCHA V2.
 const GIVE_UP_RECAPTCHA: Duration = Duration::from_mins(5);
 
+/// How long a person may take who solves captchas by hand. It is well within the 15 minutes in which an answer can
+/// be read.
+const GIVE_UP_BY_HAND: Duration = Duration::from_mins(10);
+
 /// A captcha and its answers, worked out before the state is locked.
 pub(super) struct Plan {
     captcha: Captcha,
     answer: String,
     wrong: String,
+    /// What a person is to be asked in place of the answer.
+    question: Option<Question>,
 }
 
 /// A captcha that has an id.
@@ -48,8 +55,10 @@ pub(super) async fn in_php(Extract(sandbox): Extract<Sandbox>, request: Request)
         Err(page) => return page,
     };
     let format = Format::of(&call.parameters);
-    let plan = Plan::of(&call.parameters, &sandbox.0.answers);
-    let taken = sandbox.state().submit(&mut call, plan, Timestamp::now());
+    let now = Timestamp::now();
+    let asked_at = sandbox.state().knobs.by_hand.then_some(now);
+    let plan = Plan::of(&call.parameters, &sandbox.0.answers, asked_at);
+    let taken = sandbox.state().submit(&mut call, plan, now);
     match taken {
         Ok(taken) => sandbox.hand_over(taken, format).await,
         Err(stop) => sandbox.stop(stop, format).await,
@@ -57,18 +66,25 @@ pub(super) async fn in_php(Extract(sandbox): Extract<Sandbox>, request: Request)
 }
 
 impl Plan {
-    /// Checks what was sent.
+    /// Checks what was sent. With a time, a person is asked for what is not known beforehand.
     ///
     /// # Errors
     /// With the code for the first thing that is wrong with it.
-    pub(super) fn of(parameters: &Parameters, answers: &Answers) -> Result<Self, Code> {
+    pub(super) fn of(
+        parameters: &Parameters,
+        answers: &Answers,
+        asked_at: Option<Timestamp>,
+    ) -> Result<Self, Code> {
         let captcha = Captcha::parse(parameters)?;
-        let answer = answers.answer(&captcha);
+        let known = answers.known(&captcha);
+        let asked_at = asked_at.filter(|_| known.is_none());
+        let question = asked_at.map(|now| Question::of(parameters, &captcha, now));
+        let answer = known.unwrap_or_else(|| Answers::made_up(&captcha));
         if answer == Code::CAPTCHA_IMAGE_BLOCKED.as_str() {
             return Err(Code::CAPTCHA_IMAGE_BLOCKED);
         }
         let wrong = Answers::wrong(&captcha, &answer);
-        Ok(Self { captcha, answer, wrong })
+        Ok(Self { captcha, answer, wrong, question })
     }
 }
 
@@ -106,7 +122,8 @@ impl State {
             return Err(self.refuse(code, cause, now));
         }
         let plan = plan?;
-        if fate.no_slot {
+        let is_too_much = |question| !self.questions.has_room_for(question);
+        if fate.no_slot || plan.question.as_ref().is_some_and(is_too_much) {
             return Err(self.refuse(Code::NO_SLOT_AVAILABLE, cause, now));
         }
         if !self.account.reserve(price(&plan.captcha.kind)) {
@@ -139,8 +156,13 @@ impl State {
 
     fn take(&mut self, plan: Plan, fate: Fate, pingback: Option<&str>, now: Timestamp) -> Taken {
         let kind = &plan.captcha.kind;
-        let give_up = if *kind == Kind::Recaptcha { GIVE_UP_RECAPTCHA } else { GIVE_UP };
-        let outcome = if fate.unsolvable || fate.delay > give_up {
+        let question = plan.question.filter(|_| !fate.unsolvable);
+        let (give_up, delay) = match (&question, kind) {
+            (Some(_), _) => (GIVE_UP_BY_HAND, GIVE_UP_BY_HAND),
+            (None, Kind::Recaptcha) => (GIVE_UP_RECAPTCHA, fate.delay),
+            (None, _) => (GIVE_UP, fate.delay),
+        };
+        let outcome = if fate.unsolvable || question.is_some() || delay > give_up {
             Outcome::Failure(Code::UNSOLVABLE)
         } else {
             Outcome::from_text(plan.answer)
@@ -167,8 +189,15 @@ impl State {
             late: fate.late,
             second,
         });
-        let early = if fate.early { self.finish(id, None, now) } else { None };
-        Taken { id, due: now.after(fate.delay.min(give_up)), cut: fate.cut, early }
+        let early = match question {
+            Some(question) => {
+                self.questions.add(id, question);
+                None
+            }
+            None if fate.early => self.finish(id, None, now),
+            None => None,
+        };
+        Taken { id, due: now.after(delay.min(give_up)), cut: fate.cut, early }
     }
 }
 
@@ -243,7 +272,7 @@ mod tests {
         let fate = Fate::draw(&knobs, &mut Random::from_seed(0));
         let mut state = State::new(Secret::new(""), knobs).unwrap();
         let captcha = Captcha { kind, digest: [0; 32] };
-        let plan = Plan { captcha, answer: "right".to_owned(), wrong: "wrong".to_owned() };
+        let plan = Plan { captcha, answer: "right".to_owned(), wrong: "wrong".to_owned(), question: None };
         let taken = state.take(plan, fate, None, at(0));
         state.tasks.schedule(taken.id, taken.due);
         state.advance(due);
@@ -262,5 +291,22 @@ mod tests {
         assert_eq!(code_after(slow, Kind::Recaptcha, at(300)), failed);
         let right = Some(Outcome::Answer("right".to_owned()));
         assert_eq!(code_after(Duration::from_secs(90), text, at(90)), right);
+    }
+
+    #[test]
+    fn a_person_has_ten_minutes_and_is_asked_no_longer() {
+        let mut parameters = Parameters::default();
+        parameters.add_form(b"textcaptcha=Who+am+I%3F");
+        let plan = Plan::of(&parameters, &Answers::default(), Some(at(0))).unwrap();
+        let knobs = Knobs { by_hand: true, delay_ms: 0, ..Knobs::default() };
+        let fate = Fate::draw(&knobs, &mut Random::from_seed(0));
+        let mut state = State::new(Secret::new(""), knobs).unwrap();
+        let taken = state.take(plan, fate, None, at(0));
+        state.tasks.schedule(taken.id, taken.due);
+        state.advance(at(599));
+        assert!(state.questions.get(taken.id).is_some());
+        state.advance(at(600));
+        assert!(state.questions.get(taken.id).is_none());
+        assert!(state.tasks.get_mut(taken.id).unwrap().has_failed());
     }
 }

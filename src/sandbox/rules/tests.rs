@@ -51,7 +51,7 @@ impl Client {
     /// Calls `in.php`; the id of the captcha, if it was taken.
     fn submit(&mut self, form: &str, millis: u64) -> Option<u64> {
         let mut call = self.call(Script::In, form);
-        let plan = Plan::of(&call.parameters, &Answers::default());
+        let plan = Plan::of(&call.parameters, &Answers::default(), None);
         let taken = self.state.submit(&mut call, plan, at(millis)).ok()?;
         self.state.tasks.schedule(taken.id, taken.due);
         Some(taken.id)
