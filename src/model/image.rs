@@ -91,6 +91,26 @@ pub fn extension(content: &[u8]) -> &'static str {
     }
 }
 
+/// The media type of an image that browsers may show, by its content.
+#[must_use]
+pub fn media_type(content: &[u8]) -> Option<&'static str> {
+    match imagesize::image_type(content) {
+        Ok(ImageType::Gif) => Some("image/gif"),
+        Ok(ImageType::Png) => Some("image/png"),
+        Ok(ImageType::Jpeg) => Some("image/jpeg"),
+        _ => None,
+    }
+}
+
+/// Width and height of an image in pixels; `None` where it does not say.
+#[must_use]
+pub fn pixels(content: &[u8]) -> Option<(u32, u32)> {
+    media_type(content)?;
+    let size = imagesize::blob_size(content).ok()?;
+    let (width, height) = (u32::try_from(size.width).ok()?, u32::try_from(size.height).ok()?);
+    (width > 0 && height > 0).then_some((width, height))
+}
+
 fn check_type(content: &[u8]) -> Result<(), String> {
     if is_image(content) { Ok(()) } else { Err("is not a jpg, jpeg, gif or png image".to_owned()) }
 }
@@ -134,6 +154,15 @@ mod tests {
         assert_eq!(check_captcha(&[b"\xff\xd8\xff\xe0".as_slice(), &[0; 200]].concat()), Ok(()));
         for other in [b"BM".as_slice(), b"RIFF0000WEBP", b"<html>", b"%PDF-1.4"] {
             assert!(check_captcha(&[other, &[0; 200]].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_shown_to_browsers_is_an_image_by_its_content() {
+        assert_eq!((media_type(&png(7, 5, 99)), pixels(&png(7, 5, 99))), (Some("image/png"), Some((7, 5))));
+        assert_eq!(pixels(&png(0, 5, 99)), None);
+        for other in [b"<html>".as_slice(), b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.4", b""] {
+            assert_eq!((media_type(other), pixels(other)), (None, None));
         }
     }
 

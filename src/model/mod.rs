@@ -45,7 +45,7 @@ pub use error_code::{ErrorCode, Remedy, Source, WAIT_AFTER_GARBAGE};
 pub use event::{Cursor, Event, EventKind, FeedId, Subject};
 pub use field::{FieldError, FieldValue, Fields, JsonFields};
 pub use id::{CaptchaId, InvalidId, TaskId, TokenId};
-pub use image::extension as image_extension;
+pub use image::{extension as image_extension, media_type, pixels};
 pub use pingback::{Outcome, Pingback, without_nul};
 pub use price::{InvalidPrice, Price};
 pub use purse::{Purse, Terms};

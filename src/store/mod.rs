@@ -19,6 +19,7 @@ mod read;
 mod report;
 mod retention;
 mod rows;
+mod search;
 mod server;
 mod signing;
 #[cfg(test)]
@@ -45,7 +46,7 @@ pub(crate) use fault::Fault;
 pub(crate) use health::Health;
 pub(crate) use listen::Topic;
 pub(crate) use outbox::{DeliveryFilter, Replayed};
-pub(crate) use read::{Counted, MAX_SCAN, TaskFilter};
+pub(crate) use read::{Counted, MAX_SCAN, TaskFilter, TaskPage};
 pub(crate) use retention::{Retired, RetirementPlan};
 pub(crate) use server::Server;
 use server::ServerOptions;

@@ -31,6 +31,13 @@ pub(crate) struct TaskFilter {
     pub(crate) limit: u32,
 }
 
+impl TaskFilter {
+    /// Whether more is asked for than to be of a tag.
+    fn is_narrow(&self) -> bool {
+        self.owner.is_some() || self.status.is_some() || self.kind.is_some()
+    }
+}
+
 /// How many tasks have these in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
@@ -54,6 +61,23 @@ async fn tasks(pool: &Pool, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
     let keys = json(ids.iter().map(|id| id.number()));
     let found = pool.query(SQL).bind(keys).fetch_all().await?;
     Ok(found.iter().map(rows::task).collect::<Result<_, _>>()?)
+}
+
+async fn captcha(pool: &Pool, id: TaskId) -> Result<Option<Captcha>, StoreError> {
+    const TASK: &str = "SELECT type, params FROM task WHERE id = $1";
+    const FILES: &str = "SELECT field, content FROM task_file WHERE task_id = $1 ORDER BY position";
+    let Some(row) = pool.query(TASK).bind(id.number()).fetch_optional().await? else {
+        return Ok(None);
+    };
+    let kind = rows::parsed(&row, "type")?;
+    let params = serde_json::from_str(row.try_get("params")?)
+        .map_err(|error| sqlx::Error::ColumnDecode { index: "params".to_owned(), source: error.into() })?;
+    let files = pool.query(FILES).bind(id.number()).fetch_all().await?;
+    let files = files.iter().map(|row| {
+        let content = Bytes::from(row.try_get::<Vec<u8>, _>("content")?);
+        Ok::<_, sqlx::Error>(CaptchaFile { field: row.try_get("field")?, content })
+    });
+    Ok(Some(Captcha { kind, params, files: files.collect::<Result<_, _>>()? }))
 }
 
 impl Store {
@@ -88,8 +112,12 @@ impl Store {
             Some(id) => id.number(),
             None => self.next_number().await?,
         };
-        // Tags have an index.
-        let oldest = if filter.tag.is_some() { 0 } else { before.saturating_sub(MAX_SCAN) };
+        let oldest = match &filter.tag {
+            // Tags have an index.
+            Some(tag) if filter.is_narrow() => self.tags_scanned(tag, before).await?,
+            Some(_) => 0,
+            None => before.saturating_sub(MAX_SCAN),
+        };
         let found = self
             .reader
             .query(sql)
@@ -113,6 +141,13 @@ impl Store {
             _ => TaskId::new(oldest),
         };
         Ok(TaskPage { tasks, next })
+    }
+
+    /// The oldest task with this tag that one page looks at: what stands in the index is counted, not read.
+    async fn tags_scanned(&self, tag: &str, before: i64) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT id FROM task WHERE tag = $1 AND id < $2 ORDER BY id DESC LIMIT 1 OFFSET $3";
+        let row = self.reader.query(SQL).bind(tag).bind(before).bind(MAX_SCAN - 1).fetch_optional().await?;
+        Ok(row.map_or(Ok(0), |row| row.try_get(0))?)
     }
 
     /// Counts the newest tasks; with an owner, only theirs.
@@ -178,21 +213,12 @@ impl Store {
 
     /// What `in.php` is to be sent for a task; `None` if there is no such task.
     pub(crate) async fn captcha(&self, id: TaskId) -> Result<Option<Captcha>, StoreError> {
-        const TASK: &str = "SELECT type, params FROM task WHERE id = $1";
-        const FILES: &str = "SELECT field, content FROM task_file WHERE task_id = $1 ORDER BY position";
-        let Some(row) = self.own_reader.query(TASK).bind(id.number()).fetch_optional().await? else {
-            return Ok(None);
-        };
-        let kind = rows::parsed(&row, "type")?;
-        let params = serde_json::from_str(row.try_get("params")?).map_err(|error| {
-            sqlx::Error::ColumnDecode { index: "params".to_owned(), source: error.into() }
-        })?;
-        let files = self.own_reader.query(FILES).bind(id.number()).fetch_all().await?;
-        let files = files.iter().map(|row| {
-            let content = Bytes::from(row.try_get::<Vec<u8>, _>("content")?);
-            Ok::<_, sqlx::Error>(CaptchaFile { field: row.try_get("field")?, content })
-        });
-        Ok(Some(Captcha { kind, params, files: files.collect::<Result<_, _>>()? }))
+        captcha(&self.own_reader, id).await
+    }
+
+    /// The same for who looks at it: nothing is in it once it was erased (`retention.answers`).
+    pub(crate) async fn submitted_captcha(&self, task: &Task) -> Result<Option<Captcha>, StoreError> {
+        captcha(&self.reader, task.id).await
     }
 
     /// Whether any task is stored.

@@ -38,6 +38,14 @@ macro_rules! open_to_all {
 }
 
 impl Store {
+    /// What came for a task besides what settled it, oldest first, 20 at most.
+    pub(crate) async fn other_pingbacks(&self, task: &Task) -> Result<Vec<Pingback>, StoreError> {
+        const SQL: &str =
+            concat!("SELECT ", pingback_columns!(), " FROM pingback WHERE task_id = $1 ORDER BY id LIMIT 20");
+        let found = self.reader.query(SQL).bind(task.id.number()).fetch_all().await?;
+        Ok(found.iter().map(rows::pingback).collect::<Result<_, _>>()?)
+    }
+
     /// How this captcha ended: as its task did, if that task is of this owner (`None`: anybody's), or as the
     /// first unmatched pingback says, if it is no task's. `None` when nothing of that is there.
     pub(crate) async fn final_word(
