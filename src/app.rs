@@ -135,6 +135,7 @@ impl App {
             base_url,
             parts: &parts,
             shutdown: &shutdown,
+            sandbox: sandbox.clone(),
         }
         .start(listeners, &hang_up)
         .await?;
@@ -214,6 +215,8 @@ struct Wiring<'a> {
     base_url: Option<Url>,
     parts: &'a Parts,
     shutdown: &'a CancellationToken,
+    /// The emulated provider, where it takes the place of the real one.
+    sandbox: Option<Sandbox>,
 }
 
 impl Wiring<'_> {
@@ -298,7 +301,7 @@ impl Wiring<'_> {
         let about =
             About { is_sandbox: self.config.sandbox, has_tls: self.config.api.tls.scheme() == "https" };
         let key = setup::session_key(self.store).await?;
-        let pages = dashboard::router(Dashboard::new(Arc::clone(&state), key, about));
+        let pages = dashboard::router(Dashboard::new(Arc::clone(&state), key, about, self.sandbox));
         let server = Server {
             listener: listeners.api,
             router: http::api_router(state, pages),

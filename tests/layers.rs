@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("delivery", &["model", "store", "provider", "ingest"]),
     ("retention", &["model", "store", "ingest"]),
     ("http", &["model", "store", "waiters", "feed", "provider", "ingest", "account", "reporter", "replicas"]),
-    ("dashboard", &["model", "store", "feed", "ingest", "account", "http"]),
+    ("dashboard", &["model", "store", "feed", "ingest", "account", "http", "sandbox"]),
     ("fuzzing", &["config", "http", "model", "provider"]),
     (
         "app",

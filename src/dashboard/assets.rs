@@ -28,8 +28,13 @@ pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("live", "js", "text/javascript; charset=utf-8", include_str!("assets/live.js"))
 });
 
+/// Turns clicks on a captcha into an answer.
+pub(super) static SOLVE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("solve", "js", "text/javascript; charset=utf-8", include_str!("assets/solve.js"))
+});
+
 /// Everything that is served.
-static ALL: [&LazyLock<Asset>; 2] = [&STYLES, &SCRIPT];
+static ALL: [&LazyLock<Asset>; 3] = [&STYLES, &SCRIPT, &SOLVE];
 
 impl Asset {
     fn new(name: &str, ending: &str, media_type: &'static str, text: &'static str) -> Self {

@@ -10,6 +10,8 @@ mod overview;
 mod page;
 mod session;
 mod sign_in;
+mod solve;
+mod tasks;
 mod tokens;
 mod visitor;
 mod when;
@@ -23,6 +25,7 @@ use self::figures::Figures;
 use self::session::Sessions;
 use crate::http::AppState;
 use crate::model::Secret;
+use crate::sandbox::Sandbox;
 
 /// What the pages are made from.
 pub(crate) struct Dashboard {
@@ -31,6 +34,8 @@ pub(crate) struct Dashboard {
     figures: Figures,
     /// What the pages need to know of the configuration.
     about: About,
+    /// The emulated provider, where it takes the place of the real one.
+    sandbox: Option<Sandbox>,
 }
 
 /// What the pages need to know of the configuration.
@@ -44,8 +49,8 @@ pub(crate) struct About {
 
 impl Dashboard {
     /// The pages of a service. Who has the `key` can make sessions.
-    pub(crate) fn new(app: Arc<AppState>, key: Secret, about: About) -> Self {
-        Self { app, sessions: Sessions::new(key), figures: Figures::default(), about }
+    pub(crate) fn new(app: Arc<AppState>, key: Secret, about: About, sandbox: Option<Sandbox>) -> Self {
+        Self { app, sessions: Sessions::new(key), figures: Figures::default(), about, sandbox }
     }
 }
 
@@ -58,6 +63,8 @@ pub(crate) fn router<S>(dashboard: Dashboard) -> Router<S> {
         .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}/revoke", post(tokens::revoke))
+        .merge(tasks::router())
+        .merge(solve::router())
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/live", get(live::stream))

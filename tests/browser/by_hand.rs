@@ -1,0 +1,40 @@
+//! Captchas that a person solves on the page.
+
+use serde_json::json;
+
+use crate::stage::Stage;
+
+#[tokio::test]
+async fn one_solves_by_clicking_by_typing_and_by_giving_up() {
+    let Some(stage) = Stage::signed_in(&[]).await else { return };
+    let browser = &stage.browser;
+    stage.go("/solve").await;
+    browser.click("#by-hand-on").await;
+    browser.until_it_says("No captcha waits").await;
+
+    // The next one shows up by itself, and is clicked in its middle.
+    let fields = [("type", "click"), ("textinstructions", "Click the hat")];
+    let clicked = stage.upload("/v1/tasks", &fields, &[("file", "captcha-01-x7k2p.png")]).await;
+    browser.until_it_says("Click the hat").await;
+    browser.click("svg[data-pick]").await;
+    let middle = browser.script("const box = document.querySelector('svg[data-pick]').viewBox.baseVal; return `${box.width / 2},${box.height / 2}`").await;
+    assert_eq!(browser.script("return document.getElementById('answer').value").await, middle);
+    assert_eq!(browser.count("circle.mark-dot").await, 1);
+    browser.click("[data-undo]").await;
+    assert_eq!(browser.script("return document.getElementById('answer').value").await, "");
+    browser.type_into("#answer", "5").await;
+    browser.click("#send").await;
+    browser.until_it_says("pairs of numbers").await;
+    browser.type_into("#answer", ",7 20,30").await;
+    browser.click("#send").await;
+    browser.until_it_says("No captcha waits").await;
+    let task = stage.ended(&clicked).await;
+    assert_eq!(task["answer"]["points"], json!([{"x": 5, "y": 7}, {"x": 20, "y": 30}]), "{task}");
+
+    let hopeless = stage.submit(json!({"type": "text", "textcaptcha": "What am I thinking of?"})).await;
+    browser.until_it_says("What am I thinking of?").await;
+    browser.click("#unsolvable").await;
+    browser.until_it_says("No captcha waits").await;
+    assert_eq!(stage.ended(&hopeless).await["error"]["code"], "ERROR_CAPTCHA_UNSOLVABLE");
+    stage.close().await;
+}

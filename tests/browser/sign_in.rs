@@ -1,0 +1,27 @@
+//! Who is let in.
+
+use crate::program::TOKEN;
+use crate::stage::Stage;
+
+#[tokio::test]
+async fn one_signs_in_with_a_token_and_out_again() {
+    let Some(stage) = Stage::open(&[]).await else { return };
+    let browser = &stage.browser;
+    stage.go("/tasks").await;
+    assert_eq!(browser.path().await, "/sign-in?next=%2Ftasks");
+    browser.type_into("#token", "00000000000000000000000000000000").await;
+    browser.click("main button").await;
+    browser.until_it_says("no token that pingbox knows").await;
+
+    browser.type_into("#token", TOKEN).await;
+    browser.click("main button").await;
+    browser.until_it_says("There are none yet").await;
+    assert_eq!(browser.path().await, "/tasks");
+
+    browser.click("form.out button").await;
+    browser.until_it_says("Sign in").await;
+    stage.go("/tasks").await;
+    assert_eq!(browser.path().await, "/sign-in?next=%2Ftasks");
+    // The wrong token.
+    stage.close_after(&["status of 401"]).await;
+}
