@@ -6,13 +6,12 @@ use axum::routing::post;
 use serde_json::{Value, json};
 
 use crate::process::serve;
-use crate::stage::Stage;
+use crate::stage::{ANSWERS, Stage};
 
 #[tokio::test]
 async fn every_page_fits_wide_and_narrow() {
-    let Some(stage) = Stage::open(&["--delay", "300ms", "--unsolvable", "0.1", "--seed", "3"]).await else {
-        return;
-    };
+    let flags = ["--delay", "300ms", "--unsolvable", "0.1", "--seed", "3", "--answers", ANSWERS];
+    let Some(stage) = Stage::open(&flags).await else { return };
     let browser = &stage.browser;
     stage.go("/").await;
     browser.pictures("sign-in").await;
@@ -33,7 +32,7 @@ async fn every_page_fits_wide_and_narrow() {
             "login-page",
             "checkout",
             "a tag that is much longer than what fits into a column of a table",
-            "",
+            "sign-up",
         ][at];
         stage.upload("/v1/tasks?wait=30", &[("type", "image"), ("tag", tag)], &[("file", file)]).await;
     }
@@ -48,9 +47,8 @@ async fn every_page_fits_wide_and_narrow() {
     let fields = [("type", "recaptcha_image"), ("textinstructions", "Select all squares with stars")];
     let files = [("file", "grid-3x3-2-4-9.jpg"), ("imginstructions", "instruction-stars.png")];
     let grid = stage.upload("/v1/tasks?wait=30", &fields, &files).await;
-    let fields =
-        [("type", "recaptcha_image"), ("canvas", "1"), ("textinstructions", "Outline the buildings")];
-    let canvas = stage.upload("/v1/tasks?wait=30", &fields, &[("file", "big-captcha-harbour7.png")]).await;
+    let fields = [("type", "recaptcha_image"), ("canvas", "1"), ("textinstructions", "Outline the house")];
+    let canvas = stage.upload("/v1/tasks?wait=30", &fields, &[("file", "rotate-3-turned-240.png")]).await;
     let files = [("file_1", "rotate-1-turned-40.png"), ("file_2", "rotate-2-turned-200.png")];
     let rotate = stage.upload("/v1/tasks?wait=30", &[("type", "rotate"), ("angle", "40")], &files).await;
     let key = json!({"type": "recaptcha_v2", "googlekey": "6Le-wvkSVVABCPBMRTvw0Q4Muexq1bi0DJwx_mJ-", "pageurl": "https://a.example/sign-up"});
@@ -76,24 +74,24 @@ async fn every_page_fits_wide_and_narrow() {
     browser.click("#deliveries tbody a").await;
     browser.until_it_says("Message").await;
     browser.pictures("delivery").await;
-    looks_of_solving(&stage).await;
     stage.close().await;
 }
 
-async fn looks_of_solving(stage: &Stage) {
+#[tokio::test]
+async fn the_page_for_solving_by_hand_fits_wide_and_narrow() {
+    let Some(stage) = Stage::signed_in(&["--by-hand"]).await else { return };
     let browser = &stage.browser;
     stage.go("/solve").await;
-    browser.click("#by-hand-on").await;
     browser.until_it_says("No captcha waits").await;
     browser.pictures("solve-none").await;
     let fields = [
         ("type", "recaptcha_image"),
         ("can_no_answer", "1"),
-        ("textinstructions", "Select all squares with fish"),
+        ("textinstructions", "Select all squares with stars"),
     ];
-    let files = [("file", "captcha-09-rj6vx.jpg"), ("imginstructions", "instruction-stars.png")];
+    let files = [("file", "grid-3x3-2-4-9.jpg"), ("imginstructions", "instruction-stars.png")];
     stage.upload("/v1/tasks", &fields, &files).await;
-    browser.until_it_says("with fish").await;
+    browser.until_it_says("with stars").await;
     browser.type_into("#answer", "2 7").await;
     browser.pictures("solve-grid").await;
     browser.click("#unsolvable").await;
@@ -103,4 +101,5 @@ async fn looks_of_solving(stage: &Stage) {
     browser.until_it_says("alphabet").await;
     browser.type_into("#answer", "20,30 90,20").await;
     browser.pictures("solve-points").await;
+    stage.close().await;
 }

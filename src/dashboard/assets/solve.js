@@ -109,6 +109,7 @@
       field.focus();
     });
     draw();
+    field.focus({ preventScroll: true });
   }
 
   const form = place.querySelector("form[data-shape]");
@@ -123,6 +124,5 @@
     observer.disconnect();
     place.removeAttribute("data-live");
     begin(form);
-    form.elements.answer.focus();
   }).observe(place, { childList: true });
 })();
