@@ -4,3 +4,4 @@ mod forms;
 mod pages;
 mod person;
 mod sessions;
+mod tasks;

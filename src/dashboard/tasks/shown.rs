@@ -166,7 +166,7 @@ fn fields(task: &Task) -> Vec<Pair> {
         ("Attempts", Some(task.attempts.to_string())),
         ("Priority", Some(task.priority.to_string())),
         ("Given up on at", (!task.is_final()).then(|| task.expires_at.to_string())),
-        ("Token", Some(task.owner.number().to_string())),
+        ("Token ID", Some(task.owner.number().to_string())),
     ];
     let given = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
     given.map(|(name, value)| Pair { name: name.to_owned(), value }).collect()
