@@ -21,6 +21,7 @@ use crate::telemetry;
 
 /// How the emulated provider starts. Each knob can be turned later at its control endpoint.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are switches, each for itself")]
 pub struct SandboxArgs {
     /// The API key it accepts, 32 characters
     #[arg(long, default_value = DEFAULT_KEY, hide_default_value = true, value_parser = secret)]

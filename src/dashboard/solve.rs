@@ -34,6 +34,7 @@ pub(super) fn router() -> Router<Arc<Dashboard>> {
 #[template(path = "solve.html")]
 struct SolvePage {
     frame: Frame,
+    script: &'static str,
     by_hand: bool,
     asked: Option<Asked>,
     /// How many wait, this one included.
@@ -45,10 +46,6 @@ struct SolvePage {
 }
 
 impl SolvePage {
-    fn script(&self) -> &'static str {
-        &SOLVE.path
-    }
-
     /// How many wait beside the one that is shown.
     fn others(&self) -> usize {
         self.waiting.saturating_sub(1)
@@ -155,6 +152,7 @@ fn page(visitor: &Visitor<Admin>, sandbox: &Sandbox, wanted: Option<&CaptchaId>)
     let found = questions.iter().find(|(id, _)| wanted.is_none_or(|wanted| wanted == id));
     SolvePage {
         frame: visitor.frame("Solve by hand", "/solve"),
+        script: &SOLVE.path,
         by_hand: sandbox.knobs().by_hand,
         asked: found.map(|(id, question)| Asked::new(id, question, Timestamp::now())),
         waiting: questions.len(),

@@ -38,6 +38,7 @@ pub(super) struct Pair {
 }
 
 /// What the page says.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Shown {
     pub(super) id: String,
     pub(super) kind: &'static str,
