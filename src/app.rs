@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use url::Url;
 
@@ -38,7 +39,7 @@ use crate::dashboard::{self, About, Dashboard};
 use crate::delivery::{Deadlines, Deliverer, Messenger, Rhythm, SystemNames};
 use crate::dispatcher::{Dispatcher, Sender, Spacing};
 use crate::feed::Feed;
-use crate::http::{self, Addresses, AppState, Handshake, PublicState, Server};
+use crate::http::{self, Addresses, AppState, Connections, Handshake, PublicState, Requests, Server};
 use crate::ingest::{self, Heralds, Ingest};
 use crate::model::{self, AddressRules, Price, Timestamp};
 use crate::provider::{OwnListeners, PingbackUrls, Provider, Route};
@@ -66,6 +67,18 @@ const BACKLOG: u32 = 4096;
 #[must_use]
 pub fn openapi() -> String {
     http::openapi_text()
+}
+
+/// The names of everything that `/metrics` shows, as they are sent.
+#[must_use]
+pub fn metric_names() -> Vec<String> {
+    http::metric_names()
+}
+
+/// The table of `docs/metrics.md`.
+#[must_use]
+pub fn metrics_in_markdown() -> String {
+    http::metrics_in_markdown()
 }
 
 /// The running service.
@@ -273,8 +286,11 @@ impl Wiring<'_> {
         self.parts.start("keeper of the tokens", tokens.run(self.shutdown.clone()));
         let feed = Arc::new(Feed::new(self.store.clone(), Arc::clone(&heralds.committed)).await?);
         self.parts.start("feed", Arc::clone(&feed).run(self.shutdown.clone()));
+        let connections =
+            Connections { public: TaskTracker::new(), api: TaskTracker::new(), most: listeners.connections };
         let public = (listeners.public, listeners.tls.public());
-        self.start_public(public, listeners.connections, ingest.clone(), account.clone());
+        self.start_public(public, &connections, ingest.clone(), account.clone());
+        let requests = Arc::new(Requests::new());
         let state = AppState {
             ingest,
             store: self.store.clone(),
@@ -286,6 +302,9 @@ impl Wiring<'_> {
             account,
             desk,
             access,
+            connections: connections.clone(),
+            requests: Arc::clone(&requests),
+            started_at: Timestamp::by_system(),
             lead,
             news,
             max_wait: self.config.api.max_wait,
@@ -305,10 +324,12 @@ impl Wiring<'_> {
         let server = Server {
             listener: listeners.api,
             router: http::api_router(state, pages),
-            max_connections: listeners.connections,
+            max_connections: connections.most,
             addresses: None,
             tls: listeners.tls.api(),
             has_scripts: true,
+            connections: connections.api,
+            requests: Some(requests),
         };
         self.parts.start("api listener", server.run(self.shutdown.clone()));
         self.parts.start("watch of the clock", clock::watch(self.shutdown.clone()));
@@ -389,7 +410,7 @@ impl Wiring<'_> {
     fn start_public(
         &self,
         (listener, tls): (TcpListener, Option<Handshake>),
-        max_connections: usize,
+        connections: &Connections,
         ingest: Ingest,
         account: Account,
     ) {
@@ -403,8 +424,16 @@ impl Wiring<'_> {
             ownership_files: public.ownership_files.clone(),
         };
         let router = http::public_router(state);
-        let server =
-            Server { listener, router, max_connections, addresses: Some(addresses), tls, has_scripts: false };
+        let server = Server {
+            listener,
+            router,
+            max_connections: connections.most,
+            addresses: Some(addresses),
+            tls,
+            has_scripts: false,
+            connections: connections.public.clone(),
+            requests: None,
+        };
         self.parts.start("public listener", server.run(self.shutdown.clone()));
     }
 }

@@ -70,6 +70,11 @@ impl Feed {
         self.store.feed_ends().await
     }
 
+    /// How many read it at the moment.
+    pub(crate) fn readers(&self) -> usize {
+        self.end.receiver_count()
+    }
+
     /// A reader of what is behind the event with this number.
     pub(crate) fn read_after(self: &Arc<Self>, number: i64, filter: EventFilter) -> Reader {
         let reader = Reader::new(Arc::clone(self), self.end.subscribe(), number, filter);

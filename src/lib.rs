@@ -14,6 +14,7 @@
 //! | `store` | the database; the only place with SQL |
 //! | `waiters` | who waits for which task, or for the answer to which captcha; `sync`: what it is made of |
 //! | `feed` | the events, read while they grow |
+//! | `counters` | figures that only grow, for metrics |
 //! | `provider` | the client of `in.php` and `res.php` |
 //! | `account` | the only way to it: pauses, credit, the proof of the key |
 //! | `replicas` | what those that share a database know of each other, and which of them leads |
@@ -32,6 +33,7 @@ pub mod app;
 pub mod cli;
 mod client;
 pub mod config;
+mod counters;
 mod dashboard;
 mod delivery;
 mod dispatcher;

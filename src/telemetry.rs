@@ -26,7 +26,7 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     if as_text {
         registry.with(layer.with_ansi(io::stderr().is_terminal()).with_target(false)).try_init()?;
     } else {
-        registry.with(layer.json().flatten_event(true)).try_init()?;
+        registry.with(layer.json().flatten_event(true).with_span_list(false)).try_init()?;
     }
     Ok(())
 }

@@ -90,6 +90,11 @@ impl<K: Eq + Hash, V> Waiters<K, V> {
         self.waiting.load(Ordering::SeqCst) == 0
     }
 
+    /// How many places are taken: one for each thing that a caller waits for.
+    pub(crate) fn count(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     /// Whether anybody waits for it.
     pub(crate) fn has(&self, key: &K) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0 && self.shard(key).contains_key(key)

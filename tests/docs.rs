@@ -8,6 +8,9 @@ use std::path::Path;
 use pingbox::app;
 use pingbox::model::ErrorCode;
 
+#[path = "support/metrics.rs"]
+mod metrics;
+
 #[test]
 fn the_kept_description_of_the_api_is_that_of_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
@@ -21,17 +24,53 @@ fn the_kept_description_of_the_api_is_that_of_the_code() {
 
 #[test]
 fn the_page_of_error_codes_has_the_table_of_the_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");
-    let page = fs::read_to_string(&path).unwrap();
+    check_table("docs/errors.md", "src/model/error_table.rs", &ErrorCode::table_in_markdown());
+}
+
+#[test]
+fn the_page_of_metrics_has_the_table_of_the_code() {
+    check_table("docs/metrics.md", "src/http/metrics/table.rs", &app::metrics_in_markdown());
+}
+
+/// The page has this table between its marks; if not, it is written anew.
+fn check_table(page: &str, source: &str, wanted: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = fs::read_to_string(&path).unwrap();
     let (begin, end) = ("<!-- table: begin -->\n", "\n<!-- table: end -->");
-    let (head, rest) = page.split_once(begin).expect("the page marks where its table begins");
+    let (head, rest) = text.split_once(begin).expect("the page marks where its table begins");
     let (table, tail) = rest.split_once(end).expect("the page marks where its table ends");
-    let wanted = ErrorCode::table_in_markdown();
     if table != wanted {
         // The page follows the code: look at the difference, and commit it.
         fs::write(&path, format!("{head}{begin}{wanted}{end}{tail}")).unwrap();
-        panic!("docs/errors.md was behind src/model/error_table.rs; it is written anew");
+        panic!("{page} was behind {source}; it is written anew");
     }
+}
+
+/// A network of Compose is called as figures are.
+const NETWORK: &str = "pingbox_api";
+
+#[test]
+fn every_figure_that_a_page_names_is_there() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let known = app::metric_names();
+    let mut named = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        for name in metrics::named(&fs::read_to_string(&path).unwrap()) {
+            if name == NETWORK {
+                continue;
+            }
+            // A histogram is also named as a whole.
+            let is_known =
+                known.iter().any(|known| *known == name || known.strip_suffix("_bucket") == Some(&name));
+            assert!(is_known, "{}: there is no figure {name}", path.display());
+            named += 1;
+        }
+    }
+    assert!(named > 50, "only {named} figures are named");
 }
 
 /// Every Rust file below this folder.

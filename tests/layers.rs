@@ -13,12 +13,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("sync", &[]),
     ("waiters", &["model", "sync"]),
+    ("counters", &[]),
     ("provider", &["model"]),
     ("client", &["model"]),
     ("telemetry", &["config"]),
     ("tls", &["model"]),
     ("shutdown", &[]),
-    ("ingest", &["model", "store", "waiters"]),
+    ("ingest", &["counters", "model", "store", "waiters"]),
     ("feed", &["model", "store"]),
     ("replicas", &["model", "store", "ingest"]),
     ("account", &["model", "store", "provider", "ingest", "replicas"]),
@@ -28,8 +29,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("reporter", &["model", "store", "provider", "ingest", "account", "replicas"]),
     ("delivery", &["model", "store", "provider", "ingest"]),
     ("retention", &["model", "store", "ingest"]),
-    ("http", &["model", "store", "waiters", "feed", "provider", "ingest", "account", "reporter", "replicas"]),
     ("dashboard", &["model", "store", "feed", "ingest", "account", "http", "sandbox"]),
+    (
+        "http",
+        &[
+            "counters", "model", "store", "waiters", "feed", "provider", "ingest", "account", "reporter",
+            "replicas",
+        ],
+    ),
     ("fuzzing", &["config", "http", "model", "provider"]),
     (
         "app",
@@ -70,7 +77,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["provider", "client", "delivery", "sandbox"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
-    ("prometheus_client", &["http"]),
     ("schemars", &["model", "http"]),
     ("anyhow", &["app", "cli", "client", "telemetry"]),
 ];

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 
 use balance::BalanceSheet;
 use pauses::explained;
@@ -193,7 +193,8 @@ impl Account {
     pub(crate) async fn ask(&self, question: &Question<'_>, reserve: u32) -> Result<Reply, Unanswered> {
         let (account, question) = (self.clone(), OwnedQuestion::from(question));
         // It holds on to the writer's queue, and so the end of the service waits for it.
-        let call = tokio::spawn(async move { account.call(&question, reserve).await });
+        let call = async move { account.call(&question, reserve).await };
+        let call = tokio::spawn(call.in_current_span());
         call.await.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(Unanswered::Write(WriteError::Failed)),

@@ -20,6 +20,9 @@ pub(crate) enum Registration {
 }
 
 impl Registration {
+    /// Every word for it.
+    pub(crate) const WORDS: [&'static str; 5] = ["pending", "off", "registered", "refused", "unreachable"];
+
     /// One word for it.
     pub(crate) const fn as_str(&self) -> &'static str {
         match self {

@@ -34,6 +34,8 @@ pub(super) async fn start_sandbox(
         addresses: None,
         tls: None,
         has_scripts: false,
+        connections: TaskTracker::new(),
+        requests: None,
     };
     parts.start("sandbox's listener", server.run(shutdown.clone()));
     parts.start("sandbox", sandbox.clone().run(shutdown.clone()));
@@ -62,6 +64,8 @@ pub async fn run_sandbox(
         addresses: None,
         tls: None,
         has_scripts: false,
+        connections: TaskTracker::new(),
+        requests: None,
     };
     info!(%address, "The sandbox is ready: use http://{address} as the provider's address");
     let parts = TaskTracker::new();

@@ -80,6 +80,7 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::task::JoinHandle;
     use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::http::Server;
@@ -112,6 +113,8 @@ mod tests {
             addresses: None,
             tls: Some(tls),
             has_scripts: false,
+            connections: TaskTracker::new(),
+            requests: None,
         };
         let shutdown = CancellationToken::new();
         (address, shutdown.clone(), tokio::spawn(server.run(shutdown)))

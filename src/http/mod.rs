@@ -23,6 +23,7 @@ mod pingback;
 mod pingbacks;
 mod query;
 mod reports;
+mod requests;
 mod server;
 mod sites;
 mod stalls;
@@ -44,6 +45,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -53,10 +55,12 @@ pub(crate) use auth::{Admin, Read, Scope, Submit, peer};
 pub(crate) use body::read as read_body;
 pub(crate) use error::ApiError;
 pub(crate) use handshake::Handshake;
+pub(crate) use metrics::{in_markdown as metrics_in_markdown, names as metric_names};
 pub(crate) use openapi::text as openapi_text;
 pub(crate) use pingback::{PublicState, router as public_router};
 pub(crate) use pingbacks::Rotation;
 pub(crate) use query::{Query, RowId};
+pub(crate) use requests::Requests;
 pub(crate) use server::Server;
 pub(crate) use sites::is_from_another_site;
 pub(crate) use stats::PercentilesBody;
@@ -64,7 +68,7 @@ pub(crate) use stats::PercentilesBody;
 use crate::account::Account;
 use crate::feed::Feed;
 use crate::ingest::{Ingest, SinkTally};
-use crate::model::{AddressRules, Price};
+use crate::model::{AddressRules, Price, Timestamp};
 use crate::replicas::{Lead, News};
 use crate::reporter::ReportDesk;
 use crate::store::Store;
@@ -73,6 +77,15 @@ use crate::waiters::{AnswerWaiters, TaskWaiters};
 /// Submissions that are read and stored at a time; the rest wait. With the largest bodies, held once
 /// as they came and once decoded, this many take 256 MiB.
 pub(crate) const UPLOADS: usize = 32;
+
+/// The open connections of both listeners.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections {
+    pub(crate) public: TaskTracker,
+    pub(crate) api: TaskTracker,
+    /// So many may each of them have.
+    pub(crate) most: usize,
+}
 
 /// What the api listener works with.
 pub(crate) struct AppState {
@@ -91,6 +104,11 @@ pub(crate) struct AppState {
     pub(crate) account: Account,
     pub(crate) desk: Arc<ReportDesk>,
     pub(crate) access: Arc<Access>,
+    pub(crate) connections: Connections,
+    /// Requests that were replied to, counted.
+    pub(crate) requests: Arc<Requests>,
+    /// When the process started, by the system's clock.
+    pub(crate) started_at: Timestamp,
     /// Whether this replica leads.
     pub(crate) lead: Lead,
     /// What other replicas tell, where there may be some.

@@ -49,7 +49,10 @@ A token has scopes: `read`, `submit`, or `admin`, which includes both. It sees i
 loopback for which no token was ever made is open to local callers.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code`. Besides those of each operation there are 404 \
-`path_not_found`, 405 `method_not_allowed`, and 508 `loop_detected` for requests of pingbox that were meant for the provider.";
+`path_not_found`, 405 `method_not_allowed`, and 508 `loop_detected` for requests of pingbox that were meant for the provider.
+
+Every reply has an `X-Request-Id`: the one of its request, if that is made of up to 128 letters, digits and `-_.:+/=`, else a new \
+one. The log has it too.";
 
 /// The document, and what names this state of it.
 static DOCUMENT: LazyLock<(String, String)> = LazyLock::new(|| {

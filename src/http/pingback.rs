@@ -20,8 +20,9 @@ pub(super) use self::decode::decode;
 use super::addresses::Addresses;
 use super::health::livez;
 use super::loops;
+use super::requests::given_id;
 use crate::account::Account;
-use crate::ingest::{Ingest, Receipt, Received};
+use crate::ingest::{Fate, Ingest, Receipt, Received};
 use crate::model::{Secret, TaskId};
 use crate::store::Store;
 
@@ -169,16 +170,17 @@ impl Letter {
             return (StatusCode::METHOD_NOT_ALLOWED, "send the pingback by POST\n").into_response();
         }
         match decode(&parts.headers, self.query.as_deref(), body).await {
-            Ok(pingback) => record(&state.ingest, Received { pingback, task }).await,
+            Ok(pingback) => record(&state.ingest, Received { pingback, task }, &parts.headers).await,
             Err(error) => {
-                warn!(%error, "Refused a malformed pingback: {error}");
+                state.ingest.tally().note_pingback(Fate::Malformed);
+                warn!(request.id = request_id(&parts.headers), %error, "Refused a malformed pingback: {error}");
                 error.into_response()
             }
         }
     }
 }
 
-async fn record(ingest: &Ingest, received: Received) -> Response {
+async fn record(ingest: &Ingest, received: Received, headers: &HeaderMap) -> Response {
     let captcha_id = received.pingback.captcha_id.clone();
     match ingest.pingback(received).await {
         Ok(receipt) => {
@@ -187,20 +189,29 @@ async fn record(ingest: &Ingest, received: Received) -> Response {
                     debug!(captcha.id = %captcha_id, task.id = %task, "Pingback settled a task");
                 }
                 Receipt::Repeated => debug!(captcha.id = %captcha_id, "Pingback repeats what is known"),
-                Receipt::Kept => info!(captcha.id = %captcha_id, "Pingback settles no task; it is kept"),
+                Receipt::Kept { .. } => {
+                    let id = request_id(headers);
+                    info!(request.id = id, captcha.id = %captcha_id, "Pingback settles no task; it is kept");
+                }
             }
             "OK".into_response()
         }
         Err(error) => {
+            let id = request_id(headers);
             // A storm of them must not fill a log whose disk may be the one that is full.
             if error.is_told() {
-                debug!(captcha.id = %captcha_id, %error, "Could not take a pingback: {error}");
+                debug!(request.id = id, captcha.id = %captcha_id, %error, "Could not take a pingback: {error}");
             } else {
-                warn!(captcha.id = %captcha_id, %error, "Could not take a pingback: {error}");
+                warn!(request.id = id, captcha.id = %captcha_id, %error, "Could not take a pingback: {error}");
             }
             try_again()
         }
     }
+}
+
+/// The name that a proxy gave the request, for the log. None is made: the provider would not know what to do with it.
+fn request_id(headers: &HeaderMap) -> Option<&str> {
+    given_id(headers)?.to_str().ok()
 }
 
 fn try_again() -> Response {

@@ -25,10 +25,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, Span, debug, warn};
 
 use super::addresses::Addresses;
 use super::handshake::Handshake;
+use super::requests::Requests;
 use super::stalls::Impatient;
 use super::strangers::Stay;
 use super::watched::Watched;
@@ -60,12 +61,15 @@ pub(crate) struct Server {
     pub(crate) tls: Option<Handshake>,
     /// Whether it serves `in.php` and `res.php`, whose every reply is in the family's words.
     pub(crate) has_scripts: bool,
+    /// Its open connections.
+    pub(crate) connections: TaskTracker,
+    /// Names and counts its requests; `None` does not.
+    pub(crate) requests: Option<Arc<Requests>>,
 }
 
 impl Server {
     /// Serves until `shutdown`, then lets every request that has begun come to its end.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let connections = TaskTracker::new();
         let slots = Arc::new(Semaphore::new(self.max_connections));
         loop {
             let accepted = shutdown.run_until_cancelled(async {
@@ -87,7 +91,8 @@ impl Server {
                 debug!(%error, "Could not turn off Nagle's algorithm: {error}");
             }
             let mut stay = addresses.as_ref().and_then(|addresses| addresses.stay(peer.ip()));
-            connections.spawn(async move {
+            let requests = self.requests.clone();
+            self.connections.spawn(async move {
                 let admission = match addresses {
                     Some(addresses) => {
                         let admitted = tokio::select! {
@@ -100,7 +105,7 @@ impl Server {
                     }
                     None => None,
                 };
-                let connection = Connection { peer, router, has_scripts, stay, shutdown };
+                let connection = Connection { peer, router, has_scripts, requests, stay, shutdown };
                 match tls {
                     None => connection.serve(stream).await,
                     // On the heap, so that connections without TLS do not pay for its size.
@@ -110,8 +115,8 @@ impl Server {
             });
         }
         drop(self.listener);
-        connections.close();
-        connections.wait().await;
+        self.connections.close();
+        self.connections.wait().await;
     }
 
     /// A place for the next connection.
@@ -144,6 +149,7 @@ struct Connection {
     peer: SocketAddr,
     router: Router,
     has_scripts: bool,
+    requests: Option<Arc<Requests>>,
     /// `None` for one that never has to leave.
     stay: Option<Stay>,
     shutdown: CancellationToken,
@@ -164,7 +170,7 @@ impl Connection {
     }
 
     async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
-        let Self { peer, router, has_scripts, mut stay, shutdown } = self;
+        let Self { peer, router, has_scripts, requests, mut stay, shutdown } = self;
         let stream = Impatient::new(stream);
         let started = Arc::new(AtomicBool::new(false));
         let timer = HeadTimer { started: Arc::clone(&started), served_one: AtomicBool::new(false) };
@@ -174,9 +180,14 @@ impl Connection {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             answering.store(true, Ordering::Relaxed);
-            let (replied, reply) = (Arc::clone(&answering), router.clone().oneshot(request));
+            let begun = requests.as_ref().map(|requests| requests.begin(&request));
+            let span = begun.as_ref().map_or_else(Span::none, |begun| begun.span.clone());
+            let (replied, reply) = (Arc::clone(&answering), router.clone().oneshot(request).instrument(span));
             async move {
-                let reply = reply.await;
+                let mut reply = reply.await;
+                if let (Some(begun), Ok(reply)) = (begun, &mut reply) {
+                    begun.end(reply);
+                }
                 replied.store(false, Ordering::Relaxed);
                 reply
             }

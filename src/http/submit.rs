@@ -17,6 +17,7 @@ use super::auth::{self, Caller};
 use super::body::{self, Encoding};
 use super::error::ApiError;
 use super::query::{Query, preferred_wait};
+use super::requests;
 use crate::ingest::{Submit, Submitted};
 use crate::model::{FieldValue, Fields, JsonFields, Price, Submission, TaskBody};
 use crate::store::IdempotencyKey;
@@ -63,6 +64,7 @@ pub(super) async fn submit_task(
         Submitted::KeyReused => return Err(ApiError::IdempotencyKeyReused),
         Submitted::OverLimit => return Err(ApiError::DailyLimit(app.daily_limit.clone())),
     };
+    requests::is_about(task.id);
     let waited = if wait.is_zero() {
         Ok(Arc::new(task.clone()))
     } else {

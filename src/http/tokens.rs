@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use axum::routing::{delete, get};
 use schemars::JsonSchema;
 use serde::Serialize;
-use tracing::{error, info};
+use tracing::{Instrument as _, error, info};
 
 use super::AppState;
 use super::access::Identity;
@@ -191,15 +191,15 @@ where
     let changing = change(Arc::clone(app));
     let app = Arc::clone(app);
     // It holds on to the writer's queue, and so the end of the service waits for it.
-    let done = tokio::spawn(async move {
+    let done = async move {
         let changed = changing.await?;
         let in_force = app.access.refresh(&app.store).await.map_err(ApiError::from);
         if in_force.is_err() {
             app.access.fell_behind();
         }
         Ok((changed, in_force))
-    });
-    done.await.unwrap_or(Err(ApiError::Panicked))
+    };
+    tokio::spawn(done.in_current_span()).await.unwrap_or(Err(ApiError::Panicked))
 }
 
 fn name(fields: &mut Query) -> Option<String> {

@@ -65,8 +65,10 @@ pub(super) struct Batch {
 /// What others need to know of a commit.
 #[derive(Debug)]
 pub(super) struct Committed {
-    /// The tasks that ended by it.
+    /// The tasks that ended by it, or changed after their end.
     pub(super) ended: Vec<Task>,
+    /// Those that had ended before.
+    pub(super) over: HashSet<TaskId>,
     /// The tasks that were sent, as that left them.
     pub(super) sent: Vec<Task>,
     /// Pingbacks that it kept because no task has their captcha ID.
@@ -82,6 +84,10 @@ impl Batch {
 
     pub(super) fn len(&self) -> usize {
         self.jobs.len()
+    }
+
+    pub(super) fn jobs(&self) -> &[Job] {
+        &self.jobs
     }
 
     /// Notes what is being sent since it was committed, and what not any more.
@@ -170,9 +176,9 @@ impl Batch {
         self.receive(&mut touched);
         let mut tx =
             if touched.is_one_statement() { writing.each_alone().await? } else { writing.begin().await? };
-        let Stored { ended, unmatched } = touched.store(&mut tx).await?;
+        let Stored { ended, over, unmatched } = touched.store(&mut tx).await?;
         tx.commit().await?;
-        Ok(Committed { ended, sent: Vec::new(), unmatched, queue_grew: false })
+        Ok(Committed { ended, over, sent: Vec::new(), unmatched, queue_grew: false })
     }
 
     async fn commit_any(
@@ -197,11 +203,11 @@ impl Batch {
         }
         let queue_grew = !new.is_empty() || touched.queue_grew();
         let sent = self.sent(&touched);
-        let Stored { mut ended, unmatched } = touched.store(&mut tx).await?;
+        let Stored { mut ended, over, unmatched } = touched.store(&mut tx).await?;
         // What follows finds tasks by their state, so everything above is stored before it.
         let released = self.look_after(&mut tx, (account, sending), now, &mut ended).await?;
         tx.commit().await?;
-        Ok(Committed { ended, sent, unmatched, queue_grew: queue_grew || released })
+        Ok(Committed { ended, over, sent, unmatched, queue_grew: queue_grew || released })
     }
 
     /// What the provider says of captchas, by itself or because it was asked.

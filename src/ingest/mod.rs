@@ -7,6 +7,7 @@
 mod batch;
 mod chores;
 mod sink;
+mod tally;
 mod tokens;
 mod touched;
 mod webhooks;
@@ -15,7 +16,7 @@ mod words;
 use std::collections::HashSet;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
@@ -26,6 +27,7 @@ pub(crate) use self::chores::MOST_ENDED;
 use self::chores::{Chore, NewReport};
 pub(crate) use self::sink::SinkTally;
 use self::sink::{Bound, Sink};
+pub(crate) use self::tally::{Fate, WriterTally};
 pub(crate) use self::tokens::MOST_TOKENS;
 pub(crate) use self::webhooks::{MOST_DELIVERIES, MOST_WEBHOOKS, Owned};
 pub(crate) use self::words::{
@@ -57,6 +59,7 @@ pub(crate) const IDEMPOTENCY_WINDOW: Duration = Duration::from_hours(24);
 #[derive(Clone, Debug)]
 pub(crate) struct Ingest {
     queue: mpsc::Sender<Job>,
+    tally: Arc<WriterTally>,
 }
 
 impl Ingest {
@@ -67,7 +70,18 @@ impl Ingest {
 
     /// Records a pingback: on disk when this returns `Ok`.
     pub(crate) async fn pingback(&self, received: Received) -> Result<Receipt, WriteError> {
-        self.ask(Job::Pingback, received).await
+        self.ask(Job::Pingback, received).await.inspect_err(|error| self.tally.note_refused(*error))
+    }
+
+    /// What has been stored since the start.
+    pub(crate) fn tally(&self) -> &WriterTally {
+        &self.tally
+    }
+
+    /// How many writes wait, and how many may.
+    pub(crate) fn queue(&self) -> (usize, usize) {
+        let most = self.queue.max_capacity();
+        (most - self.queue.capacity(), most)
     }
 
     /// Takes tasks out of the queue, to be sent at once.
@@ -256,6 +270,8 @@ pub(crate) struct Heralds {
     pub(crate) queued: Arc<Notify>,
     /// Told of every commit: there may be something to tell a caller's receiver.
     pub(crate) called_back: Arc<Notify>,
+    /// Counts what was stored.
+    pub(crate) tally: Arc<WriterTally>,
     /// Told how long captchas took.
     pub(crate) solve_times: SharedSolveTimes,
 }
@@ -281,9 +297,10 @@ pub(crate) struct Writer {
 /// A writer for the store, and the handle to its queue.
 pub(crate) fn writer(store: Store, account: AccountId, heralds: Heralds) -> (Ingest, Writer) {
     let (queue, jobs) = mpsc::channel(QUEUE);
+    let tally = Arc::clone(&heralds.tally);
     let sink = Sink::new(Bound::STANDARD, Arc::clone(&heralds.sink));
     (
-        Ingest { queue },
+        Ingest { queue, tally },
         Writer { jobs, store, account, heralds, sink, has_webhooks: true, sending: HashSet::new() },
     )
 }
@@ -302,8 +319,10 @@ impl Writer {
 
     /// Commit, then wake, then answer.
     async fn write(&mut self, mut batch: Batch) {
+        let begun = Instant::now();
         match self.commit(&mut batch).await {
             Ok(committed) => {
+                self.heralds.tally.note_commit(&batch, &committed, begun.elapsed());
                 self.store.health().wrote();
                 self.note_solve_times(&committed.ended);
                 batch.note_sending(&mut self.sending);
@@ -336,10 +355,12 @@ impl Writer {
                 }
             }
             Err(error) if error.is_one_rows_fault() => {
+                self.heralds.tally.note_failed_commit();
                 error!(%error, "Could not store what was asked for: {error}");
                 batch.finish(Some(WriteError::Failed));
             }
             Err(error) => {
+                self.heralds.tally.note_failed_commit();
                 self.store.health().could_not_write(&error);
                 let fault = error.fault();
                 batch.finish(Some(WriteError::Store(fault)));

@@ -217,7 +217,10 @@ mod tests {
             bench.pingback("99", code).await;
         }
         for captcha_id in 1..=10 {
-            assert_eq!(bench.pingback(&captcha_id.to_string(), "x").await, Receipt::Kept);
+            assert_eq!(
+                bench.pingback(&captcha_id.to_string(), "x").await,
+                Receipt::Kept { is_matched: false }
+            );
         }
         // Looked at after the first, the third, … and the ninth.
         assert_eq!(bench.unmatched().await, ["10", "9", "8", "7"]);

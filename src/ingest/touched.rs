@@ -1,6 +1,6 @@
 //! The tasks and pingbacks that a batch touches, changed in memory before they are stored.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Cancelled, Receipt};
 use crate::model::{CaptchaId, Outcome, Pingback, Sent, Task, TaskId, Timestamp, TokenId, Via};
@@ -11,6 +11,8 @@ use crate::store::{Parked, ParkedPingback, StoreError, WriteTx};
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     tasks: HashMap<TaskId, Task>,
+    /// Those of them that had ended before.
+    over: HashSet<TaskId>,
     by_captcha_id: HashMap<CaptchaId, Vec<TaskId>>,
     changed: BTreeSet<TaskId>,
     /// Captcha IDs that became known in this batch.
@@ -25,8 +27,10 @@ pub(super) struct Touched {
 /// What came of storing it.
 #[derive(Debug)]
 pub(super) struct Stored {
-    /// The tasks that ended.
+    /// The tasks that are at an end, of those that changed.
     pub(super) ended: Vec<Task>,
+    /// Those of them that were so before.
+    pub(super) over: HashSet<TaskId>,
     /// Pingbacks that were kept because no task has their captcha ID.
     pub(super) unmatched: Vec<Pingback>,
 }
@@ -54,6 +58,9 @@ impl Touched {
     fn add(&mut self, task: Task) {
         if let Some(captcha_id) = &task.captcha_id {
             self.index(captcha_id.clone(), task.id);
+        }
+        if task.is_final() {
+            self.over.insert(task.id);
         }
         self.tasks.insert(task.id, task);
     }
@@ -178,7 +185,7 @@ impl Touched {
         }
         let task_id = tasks.last().copied();
         self.kept.push((pingback.clone(), task_id));
-        Receipt::Kept
+        Receipt::Kept { is_matched: task_id.is_some() }
     }
 
     fn open_tasks(&self, captcha_id: &CaptchaId) -> impl Iterator<Item = TaskId> {
@@ -228,9 +235,9 @@ impl Touched {
         if !self.joined.is_empty() {
             tx.join_pingbacks(&self.joined).await?;
         }
-        let Self { mut tasks, changed, kept, .. } = self;
+        let Self { mut tasks, over, changed, kept, .. } = self;
         let ended = changed.iter().filter_map(|id| tasks.remove(id)).filter(Task::is_final).collect();
         let unmatched = kept.into_iter().filter(|(_, task_id)| task_id.is_none());
-        Ok(Stored { ended, unmatched: unmatched.map(|(pingback, _)| pingback).collect() })
+        Ok(Stored { ended, over, unmatched: unmatched.map(|(pingback, _)| pingback).collect() })
     }
 }

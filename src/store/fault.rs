@@ -83,7 +83,7 @@ impl Fault {
     }
 
     /// The word for it in the log.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
             Self::ReadOnly => "read_only",

@@ -61,6 +61,11 @@ impl Health {
         lock(&self.writing).0.map(|(fault, _)| fault)
     }
 
+    /// What kept it from being read a moment ago.
+    pub(crate) fn why_not_read(&self) -> Option<Fault> {
+        lock(&self.reading).0.map(|(fault, _)| fault)
+    }
+
     /// What came of a statement that reads.
     pub(super) fn note_read(&self, failure: Option<&sqlx::Error>) {
         let Some(cause) = failure else {

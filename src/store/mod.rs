@@ -1,6 +1,7 @@
 //! Everything on disk. Only this room has SQL; the rest of the program calls plain methods.
 
 mod account;
+mod backlog;
 mod backup;
 mod caller_url;
 mod claim;
@@ -37,7 +38,8 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-pub(crate) use account::{AccountId, Credit};
+pub(crate) use account::{AccountId, Credit, Spent};
+pub(crate) use backlog::Backlog;
 pub(crate) use backup::{BackedUp, Backup, BackupStep};
 pub(crate) use copy::{Copied, Copy, Step};
 pub(crate) use delivery::{Due, Look, Target, WebhookState};

@@ -9,7 +9,7 @@ use tracing::warn;
 use super::reply::{Refusal, Reply};
 use super::unheard::{Stored, Unheard};
 use super::{Call, Stop, task_error};
-use crate::http::AppState;
+use crate::http::{AppState, requests};
 use crate::ingest::{Cancelled, Submit};
 use crate::model::{ErrorCode, Gate, Price, Script, Status, Submission, Task, TaskId, Timestamp};
 
@@ -35,6 +35,7 @@ pub(super) async fn submit(app: &AppState, call: Call) -> Result<Reply, Stop> {
         Stored::Task(unheard) => unheard,
         Stored::OverLimit => return Err(Refusal::new(ErrorCode::ZERO_BALANCE, DAILY_LIMIT).into()),
     };
+    requests::is_about(unheard.task().id);
     let refusal = refusal(app, unheard.task().clone(), deadline).await;
     let (id, has_callback) = (unheard.task().id, unheard.task().has_callback);
     unheard.heard();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::warn;
+use tracing::{Instrument as _, warn};
 
 use crate::ingest::{Cancelled, Ingest, Submit, Submitted, WriteError};
 use crate::model::{Task, TaskId};
@@ -38,8 +38,7 @@ impl Unheard {
         deadline: Instant,
     ) -> Result<Stored, WriteError> {
         let (hand_over, stored) = oneshot::channel();
-        // It holds on to the writer's queue, and so the end of the service waits for it.
-        tokio::spawn(async move {
+        let storing = async move {
             let submitted = ingest.submit(submit).await;
             drop(slot);
             let stored = submitted.map(|submitted| match submitted {
@@ -51,7 +50,9 @@ impl Unheard {
             });
             // What nobody takes is dropped.
             drop(hand_over.send(stored));
-        });
+        };
+        // It holds on to the writer's queue, and so the end of the service waits for it.
+        tokio::spawn(storing.in_current_span());
         match timeout_at(deadline, stored).await {
             Ok(Ok(stored)) => stored,
             Ok(Err(_)) | Err(_) => Err(WriteError::Busy),
@@ -71,7 +72,7 @@ impl Unheard {
 impl Drop for Unheard {
     fn drop(&mut self) {
         if let Some(ingest) = self.ingest.take() {
-            tokio::spawn(withdraw(ingest, self.task.id));
+            tokio::spawn(withdraw(ingest, self.task.id).in_current_span());
         }
     }
 }

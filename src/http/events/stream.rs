@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{Instrument as _, Span, error};
 
 use super::{Request, Start, expired, place};
 use crate::feed::{Feed, Item, Lost, Reader};
@@ -72,7 +72,8 @@ pub(super) async fn reply(request: Request, app: &AppState) -> Result<Response, 
         access: Arc::clone(&app.access),
         shutdown: app.shutdown.clone(),
     };
-    let body = Body::from_stream(unfold(stream, Stream::next));
+    let span = Span::current();
+    let body = Body::from_stream(unfold(stream, move |stream| stream.next().instrument(span.clone())));
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::operation::{Operation, Parameter, Shape};
 use crate::http::health::ReadyBody;
-use crate::http::metrics::OPEN_METRICS;
+use crate::http::metrics::Format;
 
 /// Text.
 pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
@@ -27,9 +27,13 @@ pub(super) fn operations() -> Vec<Operation> {
                 "The database takes no writes, or the server is ending.",
             ),
         Operation::get("/metrics", "get_metrics")
-            .does("Figures for Prometheus", "They are of the replica that is asked, since its start.")
+            .does("Figures for Prometheus", "They are of the replica that is asked, since its start. docs/metrics.md lists them. Text of Prometheus 0.0.4 for who accepts `text/plain` only.")
             .for_scope("read")
-            .replies_with(StatusCode::OK, "OpenMetrics text.", vec![(OPEN_METRICS, text())]),
+            .replies_with(
+                StatusCode::OK,
+                "The figures.",
+                vec![(Format::OpenMetrics.media_type(), text()), (Format::Plain.media_type(), text())],
+            ),
         Operation::get("/openapi.json", "get_openapi")
             .does("This document", "")
             .takes([Parameter::header("If-None-Match", "The `ETag` of what you have.", text())])
