@@ -11,7 +11,9 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::AppState;
+use crate::account::Registration;
 use crate::ingest::WriteError;
+use crate::model::Script;
 
 /// How long the probe may take. What asks is not patient: a replica that stores nothing for so long is of no use to who
 /// waits for it.
@@ -29,6 +31,50 @@ impl AppState {
                 None => format!("the database did not take a write within {} s", PROBE_DEADLINE.as_secs()),
             }),
         }
+    }
+
+    /// What somebody should look at, and what to do about it.
+    fn attention(&self, draining: bool, trouble: Option<&str>, sending: Option<&str>) -> Vec<String> {
+        let mut found = Vec::new();
+        if draining {
+            found.push(
+                "pingbox is shutting down and takes no new work: if nobody stopped it, its log says why"
+                    .to_owned(),
+            );
+        }
+        if let Some(trouble) = trouble {
+            found.push(format!("nothing can be stored, so pingbacks and submissions are refused: {trouble}"));
+        } else if let Some(fault) = self.store.health().why_not_read() {
+            found.push(format!("the database cannot be read: {fault}"));
+        }
+        if let Some(why) = sending {
+            let until = self.account.backoff().hold(Script::In).and_then(|hold| hold.until);
+            let end =
+                until.map_or_else(String::new, |until| format!(". It is tried again by itself at {until}"));
+            found.push(format!("queued tasks wait: {why}{end}"));
+        }
+        match &*self.account.registration().borrow() {
+            refused @ Registration::Refused(_) => found.push(format!(
+                "the provider does not take our pingback URL, so answers are asked for, which is slower. The registration is {refused}"
+            )),
+            Registration::Unreachable(why) => found.push(format!(
+                "whether the provider knows our pingback URL could not be found out, and is tried again by itself: {why}"
+            )),
+            _ if self.account.urls().current().is_none() => found.push(
+                "no pingbacks can come, so answers are asked for, which is slower: set public.url to the URL under \
+                 which the provider reaches the public listener"
+                    .to_owned(),
+            ),
+            _ => {}
+        }
+        if self.news.as_ref().is_some_and(|news| !news.is_heard()) {
+            found.push(
+                "what other replicas do is seen only within a second: LISTEN does not get through to the server. Behind \
+                 a pooler, set database.listen_url to the server itself"
+                    .to_owned(),
+            );
+        }
+        found
     }
 
     /// How this replica stands among those that share its database.
@@ -51,6 +97,11 @@ impl AppState {
 pub(super) struct ReadyBody {
     /// Whether work can be taken.
     ready: bool,
+    /// The same in words.
+    #[schemars(example = &"ready")]
+    summary: String,
+    /// What somebody should look at, with what to do about it, the most urgent first; empty while all is well.
+    attention: Vec<String>,
     /// Whether the server is ending.
     draining: bool,
     /// `ok`, or what is wrong with the database.
@@ -78,26 +129,34 @@ pub(super) async fn livez() -> &'static str {
 /// way to the provider is told with 200.
 pub(super) async fn readyz(State(app): State<Arc<AppState>>) -> (StatusCode, Json<ReadyBody>) {
     let draining = app.shutdown.is_cancelled();
-    let trouble = if draining { Some("not asked".to_owned()) } else { app.why_not_written().await };
-    let ready = trouble.is_none();
-    let database = trouble.unwrap_or_else(|| "ok".to_owned());
+    let trouble = if draining { None } else { app.why_not_written().await };
+    let ready = !draining && trouble.is_none();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let registration = app.account.registration().borrow().to_string();
-    let sending = app.account.why_tasks_wait().unwrap_or_else(|| "ok".to_owned());
+    let sending = app.account.why_tasks_wait();
+    let attention = app.attention(draining, trouble.as_deref(), sending.as_deref());
+    let summary = match (ready, attention.first()) {
+        (true, None) => "ready".to_owned(),
+        (true, Some(_)) => "ready, but `attention` says what to look at".to_owned(),
+        (false, first) => format!("not ready: {}", first.map_or("", String::as_str)),
+    };
+    let database = match (draining, trouble) {
+        (true, _) => "not asked".to_owned(),
+        (false, trouble) => trouble.unwrap_or_else(|| "ok".to_owned()),
+    };
     let answers = app.account.why_polling().map_or_else(
         || "come by pingback".to_owned(),
         |why| format!("polling mode: they are asked for, because {why}"),
     );
-    (
-        status,
-        Json(ReadyBody {
-            ready,
-            draining,
-            database,
-            registration,
-            sending,
-            answers,
-            replicas: app.replicas(),
-        }),
-    )
+    let body = ReadyBody {
+        ready,
+        summary,
+        attention,
+        draining,
+        database,
+        registration: app.account.registration().borrow().to_string(),
+        sending: sending.unwrap_or_else(|| "ok".to_owned()),
+        answers,
+        replicas: app.replicas(),
+    };
+    (status, Json(body))
 }

@@ -9,7 +9,7 @@ use crate::store::{Fault, IdempotencyKey};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WriteError {
     /// Too many writes wait already.
-    #[error("too many writes are waiting")]
+    #[error("too many writes are waiting: more comes in than the disk takes, see what else uses it")]
     Busy,
     /// The database failed, and has said so.
     #[error("the database cannot be written: {0}")]
@@ -127,7 +127,10 @@ pub(crate) enum Receipt {
     /// It says again what is known.
     Repeated,
     /// It settles nothing, and is kept: unmatched, differing, or about the account.
-    Kept,
+    Kept {
+        /// Whether a task has its captcha ID.
+        is_matched: bool,
+    },
 }
 
 /// What became of a wish to cancel.

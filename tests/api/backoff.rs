@@ -110,6 +110,9 @@ async fn a_wrong_key_costs_one_request_then_there_is_silence_until_an_operator_a
         let (status, ready) = app.get("/readyz").await;
         assert_eq!(status, StatusCode::OK);
         assert!(ready["sending"].as_str().unwrap().contains("pingbox doctor --resume"), "{ready}");
+        assert_eq!(ready["summary"], "ready, but `attention` says what to look at");
+        let first = ready["attention"][0].as_str().unwrap();
+        assert!(first.contains(code) && first.contains("pingbox doctor --resume"), "{ready}");
         assert!(app.task(&ids[0]).await["reason"].as_str().unwrap().starts_with(code));
 
         // Not even a new start tries again.

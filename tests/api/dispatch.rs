@@ -131,7 +131,9 @@ async fn what_is_queued_is_sent_after_a_restart() {
 async fn registration_adds_the_url_once_and_says_so() {
     let app = TestApp::spawn().await;
     app.submitted().await;
-    assert_eq!(app.get("/readyz").await.1["registration"], "registered");
+    let (_, ready) = app.get("/readyz").await;
+    assert_eq!((&ready["registration"], &ready["summary"]), (&json!("registered"), &json!("ready")));
+    assert_eq!(ready["attention"], json!([]));
     let requests = serde_json::to_value(app.sandbox.requests()).unwrap();
     let actions: Vec<_> = requests
         .as_array()

@@ -65,7 +65,10 @@ async fn a_database_that_is_locked_gives_503_and_heals_by_itself() {
     let reply = app.http.post(app.pingback_url()).form(&form).send().await.unwrap();
     assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(reply.headers().contains_key("retry-after"));
-    assert_eq!(app.get("/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    let (status, ready) = app.get("/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let summary = ready["summary"].as_str().unwrap();
+    assert!(summary.starts_with("not ready: nothing can be stored"), "{summary}");
     // Reading goes on.
     assert_eq!(app.task(&id).await["status"], "submitted");
     other.unlock().await;

@@ -42,6 +42,8 @@ async fn while_the_registration_is_refused_answers_are_asked_for_and_the_remedy_
         let text = ready[name].as_str().unwrap();
         assert!(text.contains("ERROR_IP_ADDRES") && text.contains("public.url"), "{text}");
     }
+    let attention = ready["attention"][0].as_str().unwrap();
+    assert!(attention.contains("ERROR_IP_ADDRES") && attention.contains("public.url"), "{ready}");
     let account = app.account().await;
     assert_eq!(
         (&account["answers"], &account["registration"]["state"]),
