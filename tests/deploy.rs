@@ -4,7 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pingbox::app;
 use pingbox::config::{Config, KEYS, Sources};
+use serde_json::Value;
+
+#[path = "support/metrics.rs"]
+mod metrics;
 
 /// Names the configuration file; not a setting itself.
 const CONFIG: &str = "PINGBOX_CONFIG";
@@ -37,6 +42,59 @@ fn the_values_of_the_config_map_are_taken() {
     assert!(!env.is_empty(), "the ConfigMap has no literals");
     if let Err(errors) = Config::load(&Sources { env, ..Sources::default() }, true) {
         panic!("{errors}");
+    }
+}
+
+#[test]
+fn every_panel_of_the_dashboard_shows_figures_that_exist() {
+    let text = fs::read_to_string(folder().join("grafana/pingbox.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    assert!(
+        variables.iter().any(|variable| variable["type"] == "datasource"),
+        "any Prometheus can be chosen"
+    );
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut ids: Vec<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let targets = panel["targets"].as_array().unwrap();
+        assert!(!targets.is_empty(), "{panel}");
+        for target in targets {
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{panel}");
+            check_figures(target["expr"].as_str().unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_alert_is_about_figures_that_exist_and_says_what_to_do() {
+    let text = fs::read_to_string(folder().join("prometheus/alerts.yaml")).unwrap();
+    let alerts: Vec<_> = text.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() > 10, "{} alerts are found", alerts.len());
+    for alert in alerts {
+        let name = alert.lines().next().unwrap();
+        let keys = ["expr:", "labels:", "severity:", "annotations:", "summary:", "description:"];
+        for key in keys {
+            assert!(alert.contains(&format!(" {key}")), "{name} has no {key}");
+        }
+        let (expression, _) = alert.split_once("labels:").unwrap();
+        if !expression.contains("up{") {
+            check_figures(expression);
+        }
+    }
+    check_figures(&text);
+}
+
+/// An expression names at least one figure, and only such as there are.
+fn check_figures(expression: &str) {
+    let known = app::metric_names();
+    let named = metrics::named(expression);
+    assert!(!named.is_empty(), "{expression}");
+    for name in named {
+        // A sample of its own: what a histogram is called as a whole has none.
+        assert!(known.contains(&name), "there is no figure {name}: {expression}");
     }
 }
 
