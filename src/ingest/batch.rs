@@ -68,13 +68,20 @@ pub(super) struct Committed {
     /// The tasks that ended by it, or changed after their end.
     pub(super) ended: Vec<Task>,
     /// Those that had ended before.
-    pub(super) over: HashSet<TaskId>,
+    over: HashSet<TaskId>,
     /// The tasks that were sent, as that left them.
     pub(super) sent: Vec<Task>,
     /// Pingbacks that it kept because no task has their captcha ID.
     pub(super) unmatched: Vec<Pingback>,
     /// Whether there may be something new to send.
     pub(super) queue_grew: bool,
+}
+
+impl Committed {
+    /// The tasks that had not ended before.
+    pub(super) fn newly_ended(&self) -> impl Iterator<Item = &Task> {
+        self.ended.iter().filter(|task| !self.over.contains(&task.id))
+    }
 }
 
 impl Batch {

@@ -324,7 +324,7 @@ impl Writer {
             Ok(committed) => {
                 self.heralds.tally.note_commit(&batch, &committed, begun.elapsed());
                 self.store.health().wrote();
-                self.note_solve_times(&committed.ended);
+                self.note_solve_times(committed.newly_ended());
                 batch.note_sending(&mut self.sending);
                 let is_called_back =
                     |task: &Task| task.has_webhook || (task.has_callback && task.status != Status::Cancelled);
@@ -410,9 +410,8 @@ impl Writer {
     }
 
     /// An answer that was asked for says when it was asked for, not how long it took.
-    fn note_solve_times(&self, ended: &[Task]) {
-        let solved =
-            ended.iter().filter(|task| task.status == Status::Solved && task.via == Some(Via::Pingback));
+    fn note_solve_times<'a>(&self, ended: impl Iterator<Item = &'a Task>) {
+        let solved = ended.filter(|task| task.status == Status::Solved && task.via == Some(Via::Pingback));
         let mut times = self.heralds.solve_times.lock().unwrap_or_else(PoisonError::into_inner);
         for task in solved {
             if let (Some(submitted_at), Some(answered_at)) = (task.submitted_at, task.answered_at) {

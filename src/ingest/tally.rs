@@ -156,7 +156,7 @@ impl WriterTally {
         for job in batch.jobs() {
             self.note_job(job, now);
         }
-        for task in committed.ended.iter().filter(|task| !committed.over.contains(&task.id)) {
+        for task in committed.newly_ended() {
             self.note_ended(task);
         }
     }

@@ -34,9 +34,9 @@ async fn an_answer_that_was_asked_for_says_nothing_of_how_long_captchas_take() {
     let (_, writer) = idle_writer(&folder).await;
     let p90 = || writer.heralds.solve_times.lock().unwrap().p90(CaptchaType::Text);
     let usual = p90();
-    writer.note_solve_times(&vec![solved_after(60, Via::Reconcile); REMEMBERED]);
+    writer.note_solve_times([solved_after(60, Via::Reconcile)].iter().cycle().take(REMEMBERED));
     assert_eq!(p90(), usual);
-    writer.note_solve_times(&vec![solved_after(60, Via::Pingback); REMEMBERED]);
+    writer.note_solve_times([solved_after(60, Via::Pingback)].iter().cycle().take(REMEMBERED));
     assert_eq!(p90(), Duration::from_secs(60));
 }
 
@@ -80,6 +80,36 @@ async fn the_deliverer_is_woken_for_events_only_while_there_are_webhooks() {
     ingest.delete_webhook(Owned { id: webhook.id, owner: None }).await.unwrap();
     submit().await;
     assert!(!is_woken().await);
+    drop(ingest);
+    ending.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_that_hears_more_after_its_end_has_ended_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ingest, writer) = idle_writer(&folder).await;
+    let ending = tokio::spawn(writer.run());
+    let submission = Submission::parse(text_captcha()).unwrap();
+    let (owner, idempotency, daily_limit, pingback) = (TokenId::LOCAL, None, None, None);
+    let submit = Submit { owner, submission, idempotency, daily_limit, pingback };
+    let Ok(Submitted::New(task)) = ingest.submit(submit).await else { panic!("new") };
+    // It came to the URL of this task alone, whatever captcha it names.
+    for code in ["four", "5", "6"] {
+        let pingback = Pingback {
+            captcha_id: "77".parse().unwrap(),
+            code: code.to_owned(),
+            outcome: Outcome::of(code),
+            price: None,
+            extra: None,
+            received_at: Timestamp::now(),
+        };
+        ingest.claim(Claim { limit: 1, tokens: Vec::new(), budget: None }).await.unwrap();
+        ingest.pingback(Received { pingback, task: Some(task.id) }).await.unwrap();
+    }
+    let solved: Vec<_> = ingest.tally().ended[CaptchaType::Text as usize].all().collect();
+    assert_eq!(solved[0], ("solved", 1));
+    let late = ingest.tally().pingbacks.all().find(|(word, _)| *word == "late");
+    assert_eq!(late, Some(("late", 2)));
     drop(ingest);
     ending.await.unwrap();
 }
