@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use pingbox::app;
+use pingbox::config::tables_in_markdown;
 use pingbox::model::ErrorCode;
 
 #[path = "support/metrics.rs"]
@@ -24,16 +25,21 @@ fn the_kept_description_of_the_api_is_that_of_the_code() {
 
 #[test]
 fn the_page_of_error_codes_has_the_table_of_the_code() {
-    check_table("docs/errors.md", "src/model/error_table.rs", &ErrorCode::table_in_markdown());
+    hold_table("docs/errors.md", "src/model/error_table.rs", &ErrorCode::table_in_markdown());
+}
+
+#[test]
+fn the_page_of_settings_has_the_tables_of_the_code() {
+    hold_table("docs/settings.md", "src/config/keys.rs", &tables_in_markdown());
 }
 
 #[test]
 fn the_page_of_metrics_has_the_table_of_the_code() {
-    check_table("docs/metrics.md", "src/http/metrics/table.rs", &app::metrics_in_markdown());
+    hold_table("docs/metrics.md", "src/http/metrics/table.rs", &app::metrics_in_markdown());
 }
 
-/// The page has this table between its marks; if not, it is written anew.
-fn check_table(page: &str, source: &str, wanted: &str) {
+/// Holds the part of a page that stands between its marks to what the code makes of it.
+fn hold_table(page: &str, source: &str, wanted: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     let text = fs::read_to_string(&path).unwrap();
     let (begin, end) = ("<!-- table: begin -->\n", "\n<!-- table: end -->");

@@ -18,6 +18,7 @@ mod remote;
 mod sections;
 mod settings;
 mod sources;
+mod table;
 mod values;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use sections::{
     Retention, Spend, Tls, Unconfirmed, UrlMode, Webhooks,
 };
 pub use sources::Sources;
+pub use table::tables_in_markdown;
 
 /// The annotated configuration file: every setting with its default, commented out.
 pub const EXAMPLE: &str = include_str!("../../config/pingbox.toml");
