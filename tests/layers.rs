@@ -68,7 +68,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Where a crate may be used.
 const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["http", "sandbox", "dashboard"]),
-    ("askama", &["dashboard"]),
+    ("askama", &["dashboard", "http"]),
     ("hyper", &["http", "sandbox"]),
     ("sqlx", &["store"]),
     ("rustls", &["tls", "http", "app", "sandbox", "client", "provider", "delivery", "account"]),

@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod compat;
 mod deliveries;
+mod docs;
 mod error;
 mod events;
 #[cfg(test)]
@@ -149,6 +150,7 @@ pub(crate) fn api_router(state: Arc<AppState>, pages: Router<Arc<AppState>>) -> 
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/openapi.json", get(openapi::get_openapi))
+        .merge(docs::router())
         .merge(compat::router())
         .merge(pages)
         .fallback(loops::unknown_path)

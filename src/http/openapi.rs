@@ -1,4 +1,4 @@
-//! `/openapi.json`: the api listener, described for programs. What is described stands in the files of this folder; fields
+//! `/openapi.json`: the api listener, described for programs; `docs` makes a page of it. What is described stands in the files of this folder; fields
 //! of replies are described by the types that are sent, submissions by the tables that they are checked against.
 
 mod account;
@@ -54,22 +54,38 @@ Errors are `application/problem+json` (RFC 9457) with a stable `code`. Besides t
 Every reply has an `X-Request-Id`: the one of its request, if that is made of up to 128 letters, digits and `-_.:+/=`, else a new \
 one. The log has it too.";
 
-/// The document, and what names this state of it.
-static DOCUMENT: LazyLock<(String, String)> = LazyLock::new(|| {
-    let text = text();
-    let digest = hex(&Sha256::digest(&text)[..8]);
-    (text, format!("\"{digest}\""))
-});
+static DOCUMENT: LazyLock<Kept> = LazyLock::new(|| Kept::new("application/json", text()));
+
+/// A text that stays the same as long as the process runs, and what names this state of it.
+pub(super) struct Kept {
+    media_type: &'static str,
+    text: String,
+    tag: String,
+}
+
+impl Kept {
+    pub(super) fn new(media_type: &'static str, text: String) -> Self {
+        let digest = hex(&Sha256::digest(&text)[..8]);
+        Self { media_type, text, tag: format!("\"{digest}\"") }
+    }
+
+    /// The text, or that the caller has it already.
+    pub(super) fn reply(&'static self, headers: &HeaderMap) -> Response {
+        let common = [(ETAG, self.tag.as_str()), (CACHE_CONTROL, "no-cache")];
+        let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        if known
+            .flat_map(|value| value.split(','))
+            .any(|known| known.trim().trim_start_matches("W/") == self.tag)
+        {
+            return (StatusCode::NOT_MODIFIED, common).into_response();
+        }
+        (common, [(CONTENT_TYPE, self.media_type)], self.text.as_str()).into_response()
+    }
+}
 
 /// `GET /openapi.json`.
 pub(super) async fn get_openapi(headers: HeaderMap) -> Response {
-    let (text, tag) = &*DOCUMENT;
-    let common = [(ETAG, tag.as_str()), (CACHE_CONTROL, "no-cache")];
-    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    if known.flat_map(|value| value.split(',')).any(|known| known.trim().trim_start_matches("W/") == tag) {
-        return (StatusCode::NOT_MODIFIED, common).into_response();
-    }
-    (common, [(CONTENT_TYPE, "application/json")], text.as_str()).into_response()
+    DOCUMENT.reply(&headers)
 }
 
 /// The document as text, for people too.
@@ -78,7 +94,8 @@ pub(crate) fn text() -> String {
     text + "\n"
 }
 
-fn document() -> Value {
+/// The document.
+pub(super) fn document() -> Value {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.definitions_path = "/components/schemas".into();
     let mut generator = settings.with_transform(RecursiveTransform(one_line)).into_generator();
@@ -130,6 +147,12 @@ fn one_line(schema: &mut Schema) {
     if let Some(Value::String(about)) = schema.get_mut("description") {
         *about = about.replace('\n', " ");
     }
+}
+
+/// The operations, by method and path, in the order in which people read.
+pub(super) fn order() -> Vec<(&'static str, &'static str)> {
+    let all = operations().into_iter().flat_map(|(_, operations)| operations);
+    all.map(|operation| (operation.method, operation.path)).collect()
 }
 
 /// All operations, by the part of the document that they are in.

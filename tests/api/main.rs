@@ -17,6 +17,7 @@ mod dashboard;
 mod database;
 mod delivery;
 mod dispatch;
+mod docs;
 mod events;
 mod faults;
 mod harness;

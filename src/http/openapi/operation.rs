@@ -343,6 +343,7 @@ fn about(error: &ApiError) -> String {
         ApiError::InvalidFields(_) => {
             "fields or query parameters that cannot be taken, each named in `errors`".to_owned()
         }
+        ApiError::DailyLimit(_) => "less is left of `spend.daily_limit` than this one may cost".to_owned(),
         ApiError::UnsupportedMediaType(_) => "the body is of another media type".to_owned(),
         ApiError::TooLarge(limit) => format!("the body has more than {limit} bytes"),
         error => error.to_string(),

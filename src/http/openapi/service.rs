@@ -44,5 +44,11 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .with_header("ETag", "Changes with the document.")
             .replies_with(StatusCode::NOT_MODIFIED, "You have it already.", Vec::new()),
+        Operation::get("/docs", "get_docs")
+            .does("This document as a page", "It holds no script, and needs nothing from elsewhere.")
+            .takes([Parameter::header("If-None-Match", "The `ETag` of what you have.", text())])
+            .replies_with(StatusCode::OK, "HTML.", vec![("text/html; charset=utf-8", text())])
+            .with_header("ETag", "Changes with the page.")
+            .replies_with(StatusCode::NOT_MODIFIED, "You have it already.", Vec::new()),
     ]
 }
