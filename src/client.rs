@@ -1,6 +1,7 @@
 //! A client of the API, for the command line.
 
 mod bodies;
+mod tasks;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub(crate) use bodies::{
     Account, Health, NamedPingback, NewToken, PingbackList, Report, ReportStatus, Rotated, Rotation,
     TokenList,
 };
+pub(crate) use tasks::{Submitted, TaskLine};
 
 use crate::model::{Scopes, Secret, TaskId, Verdict};
 

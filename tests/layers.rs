@@ -76,6 +76,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rcgen", &["tls"]),
     ("reqwest", &["provider", "client", "delivery", "sandbox"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
     ("indicatif", &["cli"]),
     ("schemars", &["model", "http"]),
     ("anyhow", &["app", "cli", "client", "telemetry"]),

@@ -2,9 +2,11 @@
 
 mod backup;
 mod balance;
+mod completions;
 mod config;
 mod copy;
 mod doctor;
+mod get;
 mod healthcheck;
 mod pingback;
 mod remote;
@@ -12,6 +14,7 @@ mod report;
 mod sandbox;
 mod serve;
 mod settings;
+mod solve;
 mod tls;
 mod token;
 
@@ -27,13 +30,16 @@ pub use settings::SettingsArgs;
 
 use self::backup::BackupArgs;
 use self::balance::BalanceArgs;
+use self::completions::CompletionsArgs;
 use self::copy::CopyArgs;
 use self::doctor::DoctorArgs;
+use self::get::GetArgs;
 use self::healthcheck::HealthcheckArgs;
 use self::pingback::PingbackArgs;
 use self::report::ReportArgs;
 use self::sandbox::SandboxCommand;
 use self::serve::ServeArgs;
+use self::solve::SolveArgs;
 use self::tls::TlsCommand;
 use self::token::TokenArgs;
 use crate::app;
@@ -56,6 +62,10 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Run the emulated provider alone, to test clients without spending money
     Sandbox(SandboxCommand),
+    /// Solve the captchas in image files, and print or write their answers as they come
+    Solve(Box<SolveArgs>),
+    /// Print the answer to a task
+    Get(GetArgs),
     /// Tell the provider whether an answer was right
     Report(ReportArgs),
     /// Show what is on the account, and what was spent today
@@ -80,6 +90,8 @@ enum Command {
     Healthcheck(HealthcheckArgs),
     /// Print the description of the REST API for programs (OpenAPI 3.1)
     Openapi,
+    /// Print a script with which a shell completes the command line
+    Completions(CompletionsArgs),
 }
 
 impl Cli {
@@ -95,9 +107,13 @@ impl Cli {
     fn command_line() -> clap::Command {
         let knobs = SandboxArgs::augment_args(clap::Command::new("knobs"));
         let is_knob = |arg: &clap::Arg| knobs.get_arguments().any(|knob| knob.get_id() == arg.get_id());
-        Self::command().mut_subcommand("serve", |serve| {
-            serve.mut_args(|arg| if is_knob(&arg) { arg.requires("sandbox") } else { arg })
-        })
+        Self::command()
+            .mut_subcommand("solve", |solve| {
+                solve.mut_arg("json", |json| json.help("The same as --format jsonl"))
+            })
+            .mut_subcommand("serve", |serve| {
+                serve.mut_args(|arg| if is_knob(&arg) { arg.requires("sandbox") } else { arg })
+            })
     }
 
     /// Does what the arguments ask for; the code to exit with.
@@ -108,6 +124,8 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run().await,
             Command::Sandbox(sandbox) => sandbox.run().await,
+            Command::Solve(solve) => solve.run().await,
+            Command::Get(get) => get.run().await,
             Command::Report(report) => report.run().await,
             Command::Balance(balance) => balance.run().await,
             Command::Pingback(pingback) => pingback.run().await,
@@ -119,6 +137,7 @@ impl Cli {
             Command::Copy(copy) => copy.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
             Command::Openapi => print(&app::openapi()).map(|()| ExitCode::SUCCESS),
+            Command::Completions(completions) => completions.run().map(|()| ExitCode::SUCCESS),
         }
     }
 }
@@ -127,6 +146,12 @@ impl Cli {
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to standard output")
+}
+
+/// Tells something beside what the command prints.
+#[expect(clippy::print_stderr, reason = "what is printed may be read by a program")]
+fn tell(text: &str) {
+    eprintln!("pingbox: {text}");
 }
 
 #[cfg(test)]
