@@ -24,11 +24,10 @@ impl fmt::Display for When {
         let (day, time) = whole.split_once('T').unwrap_or((&whole, ""));
         let clock = time.split('.').next().unwrap_or_default();
         write!(f, r#"<time datetime="{whole}" title="{day} {clock} UTC">"#)?;
-        if today.starts_with(day) {
-            write!(f, "{clock}")?
-        } else {
-            write!(f, "{day} {clock}")?
+        if !today.starts_with(day) {
+            write!(f, "{day} ")?;
         }
+        f.write_str(clock)?;
         f.write_str("</time>")
     }
 }
