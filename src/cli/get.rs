@@ -41,7 +41,8 @@ impl GetArgs {
             let left =
                 deadline.map_or(LONG_POLL, |deadline| deadline.saturating_duration_since(Instant::now()));
             // Part of a second is a whole one: the server counts in seconds.
-            let wait = Duration::from_secs(left.as_millis().div_ceil(1000) as u64).min(LONG_POLL);
+            let wait =
+                Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0)).min(LONG_POLL);
             let task = client.task(self.id, wait).await?;
             if task.body.has_ended() || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 break task;

@@ -85,7 +85,7 @@ impl SolveArgs {
             output,
             concurrency: self.concurrency.into(),
         };
-        let end = run.to_the_end(deadline).await;
+        let end = run.go_through(deadline).await;
         run.progress.end();
         let (end, left) = end?;
         tell(&run.progress.summary(left));

@@ -29,9 +29,9 @@ impl Progress {
     /// One file more has an answer, or will have none.
     pub(super) fn count(&mut self, is_solved: bool) {
         if is_solved {
-            self.solved += 1
+            self.solved += 1;
         } else {
-            self.failed += 1
+            self.failed += 1;
         }
         self.bar.inc(1);
         self.draw();

@@ -58,7 +58,7 @@ pub(super) struct Run {
 
 impl Run {
     /// Until each file has an answer or an error, or something ends it; with how many are left.
-    pub(super) async fn to_the_end(&mut self, deadline: Option<Instant>) -> anyhow::Result<(End, usize)> {
+    pub(super) async fn go_through(&mut self, deadline: Option<Instant>) -> anyhow::Result<(End, usize)> {
         let mut submitting = JoinSet::new();
         // Two files of the same content are one task.
         let mut waiting: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -91,14 +91,14 @@ impl Run {
                             if !is_paid_before {
                                 self.progress.pay(task.price.as_deref());
                             }
-                            self.finish(Row::of_task(file, &task))?;
+                            self.finish(&Row::of_task(file, &task))?;
                         }
                         Sent::Task { task, .. } => {
                             waiting.entry(task.id).or_default().push(file);
                             poll = None;
                         }
-                        Sent::Unreadable(why) => self.finish(Row::without_task(file, "unreadable", why))?,
-                        Sent::Refused(why) => self.finish(Row::without_task(file, "refused", why))?,
+                        Sent::Unreadable(why) => self.finish(&Row::without_task(file, "unreadable", why))?,
+                        Sent::Refused(why) => self.finish(&Row::without_task(file, "refused", why))?,
                         Sent::Stopped(error) => {
                             let (error, files) = stopped.unwrap_or((error, 0));
                             stopped = Some((error, files + 1));
@@ -110,7 +110,7 @@ impl Run {
                     for task in tasks?.iter().filter(|task| task.has_ended()) {
                         self.progress.pay(task.price.as_deref());
                         for file in waiting.remove(&task.id).unwrap_or_default() {
-                            self.finish(Row::of_task(file, task))?;
+                            self.finish(&Row::of_task(file, task))?;
                         }
                     }
                 }
@@ -129,12 +129,12 @@ impl Run {
     }
 
     /// A file has an answer, or will have none.
-    fn finish(&mut self, row: Row) -> anyhow::Result<()> {
+    fn finish(&mut self, row: &Row) -> anyhow::Result<()> {
         self.progress.aside(|| {
             if let Some(error) = &row.error {
                 tell(&format!("{}: {error}", row.file));
             }
-            self.output.write(&row)
+            self.output.write(row)
         })?;
         self.progress.count(row.answer.is_some());
         Ok(())
