@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use axum::Router;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,7 +42,7 @@ use crate::dispatcher::{Dispatcher, Sender, Spacing};
 use crate::feed::Feed;
 use crate::http::{self, Addresses, AppState, Connections, Handshake, PublicState, Requests, Server};
 use crate::ingest::{self, Heralds, Ingest};
-use crate::model::{self, AddressRules, Price, Timestamp};
+use crate::model::{self, AddressRules, Price, Secret, Timestamp};
 use crate::provider::{OwnListeners, PingbackUrls, Provider, Route};
 use crate::reconciler::Reconciler;
 use crate::registrar::Registrar;
@@ -246,20 +247,7 @@ impl Wiring<'_> {
 
         let daily_limit =
             self.config.spend.daily_limit.as_ref().and_then(|limit| limit.parse::<Price>().ok());
-        let sender = Sender {
-            account: account.clone(),
-            ingest: ingest.clone(),
-            store: self.store.clone(),
-            spacing: Arc::new(Spacing::new(self.config.provider.submit_interval)),
-        };
-        let dispatcher = Dispatcher {
-            sender,
-            queued: Arc::clone(&heralds.queued),
-            url_per_task: self.config.pingback.url_mode == UrlMode::PerTask,
-            daily_limit: daily_limit.as_ref().map(Price::nanos),
-        };
-        let dispatcher = Arc::new(dispatcher);
-        self.start_leading(&lead, "dispatcher", move |over| Arc::clone(&dispatcher).run(over));
+        self.start_dispatcher(&account, &ingest, &heralds.queued, daily_limit.as_ref(), &lead);
         let desk = self.start_upkeep(&account, &ingest, &lead);
         let news = others.as_ref().map(|others| Arc::clone(&others.news));
         if let Some(others) = others {
@@ -316,14 +304,12 @@ impl Wiring<'_> {
             script_uploads: Arc::new(Semaphore::new(http::UPLOADS)),
             shutdown: self.shutdown.clone(),
         };
-        let state = Arc::new(state);
-        let about =
-            About { is_sandbox: self.config.sandbox, has_tls: self.config.api.tls.scheme() == "https" };
+        let has_tls = self.config.api.tls.scheme() == "https";
+        let about = About { is_sandbox: self.config.sandbox, has_tls };
         let key = setup::session_key(self.store).await?;
-        let pages = dashboard::router(Dashboard::new(Arc::clone(&state), key, about, self.sandbox));
         let server = Server {
             listener: listeners.api,
-            router: http::api_router(state, pages),
+            router: api_and_pages(Arc::new(state), key, about, self.sandbox),
             max_connections: connections.most,
             addresses: None,
             tls: listeners.tls.api(),
@@ -355,6 +341,30 @@ impl Wiring<'_> {
             registration: if is_wanted { Registration::Pending } else { Registration::Off },
         };
         Ok(Account::restore(parts).await?)
+    }
+
+    /// Starts what sends tasks to the provider.
+    fn start_dispatcher(
+        &self,
+        account: &Account,
+        ingest: &Ingest,
+        queued: &Arc<Notify>,
+        daily_limit: Option<&Price>,
+        lead: &Lead,
+    ) {
+        let sender = Sender {
+            account: account.clone(),
+            ingest: ingest.clone(),
+            store: self.store.clone(),
+            spacing: Arc::new(Spacing::new(self.config.provider.submit_interval)),
+        };
+        let dispatcher = Arc::new(Dispatcher {
+            sender,
+            queued: Arc::clone(queued),
+            url_per_task: self.config.pingback.url_mode == UrlMode::PerTask,
+            daily_limit: daily_limit.map(Price::nanos),
+        });
+        self.start_leading(lead, "dispatcher", move |over| Arc::clone(&dispatcher).run(over));
     }
 
     /// Starts what works in the background; where callers leave their reports.
@@ -436,6 +446,12 @@ impl Wiring<'_> {
         };
         self.parts.start("public listener", server.run(self.shutdown.clone()));
     }
+}
+
+/// What the api listener serves.
+fn api_and_pages(state: Arc<AppState>, key: Secret, about: About, sandbox: Option<Sandbox>) -> Router {
+    let pages = dashboard::router(Dashboard::new(Arc::clone(&state), key, about, sandbox));
+    http::api_router(state, pages)
 }
 
 fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::database::postgres::variable;
 use crate::program::{PATIENCE, http};
 
-/// How WebDriver names an element in JSON.
+/// How `WebDriver` names an element in JSON.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Pause between two looks at a page.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -68,7 +68,7 @@ impl Browser {
         Some(browser)
     }
 
-    /// A command of WebDriver; its value.
+    /// A command of `WebDriver`; its value.
     async fn post(&self, path: &str, body: Value) -> Result<Value, Refusal> {
         let reply = self.http.post(format!("{}{path}", self.session)).json(&body).send().await.unwrap();
         let is_done = reply.status().is_success();
@@ -91,9 +91,7 @@ impl Browser {
         loop {
             let done = self.try_act(css, act, body.clone()).await;
             let Err(refusal) = done else { return };
-            if Instant::now() > deadline {
-                panic!("no {act} on {css}: {refusal}\n{}", self.text().await);
-            }
+            assert!(Instant::now() < deadline, "no {act} on {css}: {refusal}\n{}", self.text().await);
             sleep(PAUSE).await;
         }
     }

@@ -18,7 +18,7 @@ async fn one_signs_in_with_a_token_and_is_led_to_where_one_was_going() {
     let mut person = Person::at(&app);
     let page = person.open("/deliveries?status=dead").await;
     assert_eq!(page.leads_to(), "/sign-in?next=%2Fdeliveries%3Fstatus%3Ddead");
-    let page = person.open(&page.leads_to().to_owned()).await;
+    let page = person.open(page.leads_to()).await;
     assert!(page.has(r#"value="/deliveries?status=dead""#), "{}", page.text);
     let page = person.sign_in(&format!(" {ADMIN} "), "/deliveries?status=dead").await;
     assert_eq!(page.leads_to(), "/deliveries?status=dead");
