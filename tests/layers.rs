@@ -67,7 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Where a crate may be used.
 const HOMES: &[(&str, &[&str])] = &[
-    ("axum", &["http", "sandbox", "dashboard"]),
+    ("axum", &["http", "dashboard", "sandbox", "app"]),
     ("askama", &["dashboard", "http"]),
     ("hyper", &["http", "sandbox"]),
     ("sqlx", &["store"]),
