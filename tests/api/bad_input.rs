@@ -606,7 +606,7 @@ async fn a_bad_query_is_explained() {
 #[tokio::test]
 async fn an_unknown_path_is_told_where_the_api_is() {
     let app = TestApp::spawn().await;
-    insta::assert_json_snapshot!(problem(app.http.get(format!("{}/tasks", app.api))).await, @r#"
+    insta::assert_json_snapshot!(problem(app.http.get(format!("{}/task", app.api))).await, @r#"
     {
       "code": "path_not_found",
       "detail": "no such path: the API is under /v1/, and no path ends in a slash",
