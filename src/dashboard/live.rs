@@ -45,7 +45,7 @@ enum Stage {
     Resting,
 }
 
-/// `GET /live`: a stream of server-sent events without content, for as long as the visitor is let in.
+/// `GET /live`: a stream of server-sent events without content, until the visitor's token is withdrawn.
 pub(super) async fn stream(
     visitor: Visitor<Read>,
     State(dashboard): State<Arc<Dashboard>>,

@@ -17,6 +17,8 @@ use crate::http::{ApiError, AppState, Read};
 use crate::model::{Hold, Price, Script, Status, Task, TaskId, Terms, Timestamp};
 use crate::store::TaskFilter;
 
+/// What `live.js` adds to its requests.
+const LIVE: &str = "x-pingbox-live";
 /// Tasks that are shown.
 const RECENT: u32 = 10;
 
@@ -41,15 +43,30 @@ struct AccountFacts {
     balance: Option<(String, When)>,
     spent: String,
     limit: Option<Limit>,
-    /// As HTML: what is in it is of ours.
-    sending: String,
-    /// The same.
-    fetching: String,
+    sending: Calls,
+    fetching: Calls,
     credit_left: u32,
     credit_most: u32,
     registration: &'static str,
     registration_tone: &'static str,
     url: Option<String>,
+}
+
+/// Whether a script of the provider is called.
+struct Calls {
+    /// Why not; `None` when it is.
+    cause: Option<String>,
+    /// When it is called again; `None` until an operator has acted.
+    until: Option<When>,
+}
+
+impl Calls {
+    fn new(hold: Option<&Hold>, now: Timestamp) -> Self {
+        Self {
+            cause: hold.map(|hold| hold.cause.as_str().to_owned()),
+            until: hold.and_then(|hold| hold.until).map(|until| When::new(until, now)),
+        }
+    }
 }
 
 /// The most that a day's captchas may cost, and how far that is reached.
@@ -91,7 +108,7 @@ pub(super) async fn show(
 ) -> Result<Response, PageError> {
     let (app, now, owner) = (&dashboard.app, Timestamp::now(), visitor.identity.sees());
     // A page that renews itself is no reason to ask the provider again.
-    let may_ask = headers.get("sec-fetch-dest").is_none_or(|destination| destination != "empty");
+    let may_ask = !headers.contains_key(LIVE);
     let tasks = app.store.list_tasks(&TaskFilter { owner, limit: RECENT, ..TaskFilter::default() }).await?;
     let page = OverviewPage {
         frame: visitor.frame("Overview", "/"),
@@ -148,8 +165,8 @@ impl AccountFacts {
             balance: balance.map(|balance| (balance.amount, When::new(balance.at, now))),
             spent: Price::from_nanos(spent).as_str().to_owned(),
             limit,
-            sending: state_of(backoff.hold(Script::In), now),
-            fetching: state_of(backoff.hold(Script::Res), now),
+            sending: Calls::new(backoff.hold(Script::In), now),
+            fetching: Calls::new(backoff.hold(Script::Res), now),
             credit_left: app.store.credit(&account.id()).await?.calls.level(),
             credit_most: Terms::CALLS.capacity,
             registration: registration.as_str(),
@@ -169,21 +186,6 @@ fn percent(part: i64, whole: i64) -> i64 {
         100
     } else {
         (i128::from(part) * 100 / i128::from(whole)).clamp(0, 100).try_into().unwrap_or(100)
-    }
-}
-
-/// Whether a script of the provider is called, as HTML.
-fn state_of(hold: Option<&Hold>, now: Timestamp) -> String {
-    match hold {
-        None => r#"<span class="badge good">as usual</span>"#.to_owned(),
-        Some(Hold { cause, until: Some(until), .. }) => format!(
-            r#"<span class="badge warn">paused</span> <code>{}</code> until {}"#,
-            cause.as_str(),
-            When::new(*until, now)
-        ),
-        Some(Hold { cause, until: None, .. }) => {
-            format!(r#"<span class="badge bad">stopped</span> <code>{}</code>"#, cause.as_str())
-        }
     }
 }
 

@@ -13,14 +13,49 @@ use crate::model::{Secret, Timestamp, TokenId, hex};
 
 /// How long a session lasts: a working day.
 pub(super) const LIFETIME: Duration = Duration::from_secs(12 * 3600);
-/// What the cookie is called.
-pub(super) const COOKIE: &str = "pingbox_session";
+/// What the cookie is called that says who somebody is.
+const SESSION_COOKIE: &str = "pingbox_session";
+/// What the one is called that forms are bound to before that. It has a name of its own: a browser that comes from
+/// another site brings neither, and is given this one, which must not take the place of a session.
+const FORM_COOKIE: &str = "pingbox_form";
+/// The same on an encrypted connection: with this prefix no other host, and nothing unencrypted, can set them.
+const SECURE_SESSION_COOKIE: &str = "__Host-pingbox_session";
+const SECURE_FORM_COOKIE: &str = "__Host-pingbox_form";
 /// The form of a session's cookie.
 const SESSION: &str = "s1";
 /// The form of the cookie of a browser that nobody has signed in from.
 const STRANGER: &str = "a1";
 /// Bytes that make two cookies differ.
 const NONCE_BYTES: usize = 16;
+
+/// What a cookie is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It says who somebody is.
+    Session,
+    /// Forms are bound to it.
+    Form,
+}
+
+impl Purpose {
+    /// What the cookie is called.
+    pub(super) const fn cookie(self, is_secure: bool) -> &'static str {
+        match (self, is_secure) {
+            (Self::Session, false) => SESSION_COOKIE,
+            (Self::Session, true) => SECURE_SESSION_COOKIE,
+            (Self::Form, false) => FORM_COOKIE,
+            (Self::Form, true) => SECURE_FORM_COOKIE,
+        }
+    }
+
+    /// Whether a cookie has its form. What it says is another question.
+    pub(super) fn is_form_of(self, cookie: &str) -> bool {
+        match self {
+            Self::Session => claim(cookie).is_some(),
+            Self::Form => is_stranger(cookie),
+        }
+    }
+}
 
 /// Makes and reads cookies.
 #[derive(Debug)]
@@ -105,12 +140,12 @@ pub(super) fn claim(cookie: &str) -> Option<Claim<'_>> {
     next().is_none().then_some(Claim { token, until, signed, mac })
 }
 
-/// Whether a cookie has the form of one of ours. What it says is another question.
-pub(super) fn is_cookie(cookie: &str) -> bool {
+/// Whether a cookie has the form of one of a browser that nobody has signed in from.
+fn is_stranger(cookie: &str) -> bool {
     let nonce = cookie.strip_prefix(STRANGER).and_then(|rest| rest.strip_prefix('.'));
-    let is_nonce =
-        |nonce: &str| nonce.len() == NONCE_BYTES * 2 && nonce.bytes().all(|byte| byte.is_ascii_hexdigit());
-    nonce.is_some_and(is_nonce) || claim(cookie).is_some()
+    nonce.is_some_and(|nonce| {
+        nonce.len() == NONCE_BYTES * 2 && nonce.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 #[cfg(test)]
@@ -157,7 +192,7 @@ mod tests {
         let sessions = sessions();
         let (one, other) = (Sessions::stranger().unwrap(), Sessions::stranger().unwrap());
         let token = sessions.form_token(&one);
-        assert!(is_cookie(&one) && one != other);
+        assert!(is_stranger(&one) && one != other);
         assert!(sessions.is_of_form(&one, &token));
         for (cookie, token) in [(&other, token.as_str()), (&one, ""), (&one, &token[1..])] {
             assert!(!sessions.is_of_form(cookie, token), "{cookie} {token}");
@@ -167,7 +202,7 @@ mod tests {
     #[test]
     fn what_has_not_the_form_of_a_cookie_is_none() {
         for text in ["", "a1", "a1.", "a1.xyz", "s1.1.1.x", "s1.1.1.x.y.z", "s1.x.1.n.m", "s2.1.1.n.m"] {
-            assert!(!is_cookie(text), "{text}");
+            assert!(!Purpose::Session.is_form_of(text) && !Purpose::Form.is_form_of(text), "{text}");
         }
     }
 }

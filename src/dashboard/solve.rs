@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
@@ -167,8 +167,9 @@ async fn next(
     State(dashboard): State<Arc<Dashboard>>,
     query: Query,
 ) -> Result<Response, PageError> {
-    query.finish("no parameters")?;
-    let page = page(&visitor, dashboard.sandbox()?, None);
+    query.finish("no parameters").map_err(|error| visitor.told(error))?;
+    let sandbox = dashboard.sandbox().map_err(|error| visitor.told(error))?;
+    let page = page(&visitor, sandbox, None);
     Ok(visitor.browser().show(&page))
 }
 
@@ -241,6 +242,5 @@ async fn image(
     let id = id.parse().map_err(|_| ApiError::PathNotFound)?;
     let question = dashboard.sandbox()?.question(&id).ok_or(ApiError::PathNotFound)?;
     let picture = question.picture(&image).ok_or(ApiError::PathNotFound)?;
-    let headers = [(CONTENT_TYPE, picture.media_type), (CACHE_CONTROL, "private, max-age=600")];
-    Ok((headers, picture.content.clone()).into_response())
+    Ok(([(CONTENT_TYPE, picture.media_type)], picture.content.clone()).into_response())
 }

@@ -93,7 +93,6 @@ impl Wanted {
 
 impl Row {
     pub(super) fn new(task: &Task, now: Timestamp) -> Self {
-        let end = task.answered_at.unwrap_or(now);
         let error = task.error.as_ref().map(|error| error.as_str().to_owned());
         Self {
             id: task.id.to_string(),
@@ -103,7 +102,8 @@ impl Row {
             captcha_id: task.captcha_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
             outcome: task.answer.as_deref().map(cut).or(error).unwrap_or_default(),
             created: When::new(task.created_at, now),
-            took: span(millis_between(task.created_at, end)),
+            // Only once it is over: what counts on would be a change each time it is looked at.
+            took: task.answered_at.map_or_else(String::new, |end| span(millis_between(task.created_at, end))),
         }
     }
 }
@@ -132,7 +132,7 @@ async fn list(
         kind: query.parsed("type", "a type of captcha"),
     };
     let before = query.parsed("cursor", "where an earlier page ended");
-    query.finish("q, status, type and cursor")?;
+    query.finish("q, status, type and cursor").map_err(|error| visitor.told(error))?;
     let filter = TaskFilter {
         owner: visitor.identity.sees(),
         status: wanted.status,

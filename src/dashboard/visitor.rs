@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::COOKIE;
@@ -10,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::Dashboard;
 use super::page::{Frame, PageError};
-use super::session::{self, LIFETIME, Sessions};
+use super::session::{self, LIFETIME, Purpose, Sessions};
 use crate::http::{ApiError, Identity, Query, Scope, is_from_another_site, read_body};
 use crate::model::Timestamp;
 
@@ -21,9 +22,11 @@ const FORM_TOKEN: &str = "form_token";
 
 /// A browser, whoever is in front of it.
 pub(super) struct Browser {
-    /// What its forms are bound to.
-    pub(super) cookie: String,
-    /// Whether it has that cookie yet.
+    /// What says who is in front of it, whether that is true or not.
+    session: Option<String>,
+    /// What its forms are bound to without that.
+    stranger: Option<String>,
+    /// Whether it has that yet.
     is_new: bool,
     /// Whether its connection is encrypted, here or at a proxy.
     is_secure: bool,
@@ -54,41 +57,66 @@ pub(super) struct PostedByAnyone {
 impl Browser {
     /// The browser that sends this, with a new cookie if it has none.
     pub(super) fn of(dashboard: &Dashboard, headers: &HeaderMap) -> Result<Self, PageError> {
-        let known = cookie(headers).filter(|cookie| session::is_cookie(cookie));
-        let (cookie, is_new) = match known {
-            Some(cookie) => (cookie.to_owned(), false),
-            None => (Sessions::stranger().map_err(PageError::no_randomness)?, true),
-        };
         // Who says so without a proxy has only their own cookie marked.
         let is_forwarded =
             headers.get("x-forwarded-proto").is_some_and(|scheme| scheme.as_bytes() == b"https");
-        let form_token = dashboard.sessions.form_token(&cookie);
-        Ok(Self { cookie, is_new, is_secure: dashboard.about.has_tls || is_forwarded, form_token })
+        let is_secure = dashboard.about.has_tls || is_forwarded;
+        let known = |purpose: Purpose| {
+            let found = cookie(headers, purpose.cookie(is_secure));
+            found.filter(|cookie| purpose.is_form_of(cookie)).map(str::to_owned)
+        };
+        let (session, known) = (known(Purpose::Session), known(Purpose::Form));
+        let is_new = session.is_none() && known.is_none();
+        let stranger =
+            if is_new { Some(Sessions::stranger().map_err(PageError::no_randomness)?) } else { known };
+        let bound = session.as_ref().or(stranger.as_ref()).map_or("", String::as_str);
+        let form_token = dashboard.sessions.form_token(bound);
+        Ok(Self { session, stranger, is_new, is_secure, form_token })
     }
 
     pub(super) fn form_token(&self) -> &str {
         &self.form_token
     }
 
-    /// What gives the browser its cookie, if it has none.
-    pub(super) fn first_cookie(&self) -> Option<HeaderValue> {
-        self.is_new.then(|| self.set_cookie(&self.cookie))
+    /// Whether it was shown a form with this token. One that was opened from another site brought no session.
+    fn was_shown(&self, token: &str, sessions: &Sessions) -> bool {
+        !self.is_new
+            && [&self.session, &self.stranger]
+                .into_iter()
+                .flatten()
+                .any(|cookie| sessions.is_of_form(cookie, token))
     }
 
-    /// What gives the browser this cookie in place of the one it has.
-    pub(super) fn set_cookie(&self, cookie: &str) -> HeaderValue {
-        let (name, seconds) = (session::COOKIE, LIFETIME.as_secs());
+    /// What gives the browser its first cookie, if it has none.
+    pub(super) fn first_cookie(&self) -> Option<HeaderValue> {
+        let cookie = self.stranger.as_ref().filter(|_| self.is_new)?;
+        Some(self.set_cookie(Purpose::Form, cookie, LIFETIME))
+    }
+
+    /// What begins a session.
+    pub(super) fn session_cookie(&self, session: &str) -> HeaderValue {
+        self.set_cookie(Purpose::Session, session, LIFETIME)
+    }
+
+    /// What ends a session.
+    pub(super) fn no_session(&self) -> HeaderValue {
+        self.set_cookie(Purpose::Session, "", Duration::ZERO)
+    }
+
+    fn set_cookie(&self, purpose: Purpose, cookie: &str, age: Duration) -> HeaderValue {
+        let (name, seconds) = (purpose.cookie(self.is_secure), age.as_secs());
         let secure = if self.is_secure { "; Secure" } else { "" };
         let text = format!("{name}={cookie}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict{secure}");
         HeaderValue::try_from(text).expect("a cookie of ours is of letters, digits and full stops")
     }
 }
 
-/// The cookie that a browser sends. Another one of the name, as of another path, would come after it.
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The cookie of this name. Of two, one was set for a narrower path, by somebody else: then there is none.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == session::COOKIE).map(|(_, value)| value)
+    let pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut found = pairs.filter(|(known, _)| *known == name).map(|(_, value)| value);
+    found.next().filter(|_| found.next().is_none())
 }
 
 impl<S: Scope> Visitor<S> {
@@ -96,7 +124,7 @@ impl<S: Scope> Visitor<S> {
         let browser = Browser::of(dashboard, &parts.headers)?;
         let (identity, needs_token) = match dashboard.app.access.look_up(&parts.headers, None) {
             Err(ApiError::Unauthorized) => {
-                let identity = signed_in(dashboard, &browser.cookie);
+                let identity = browser.signed_in(dashboard);
                 (identity.ok_or_else(|| PageError::SignIn(way_back(&parts.method, &parts.uri)))?, true)
             }
             found => (found?, false),
@@ -147,11 +175,13 @@ impl<S> Visitor<S> {
     }
 }
 
-/// Who has signed in, if the session still counts.
-fn signed_in(dashboard: &Dashboard, cookie: &str) -> Option<Identity> {
-    let claim = session::claim(cookie)?;
-    let now = Timestamp::now();
-    dashboard.app.access.of_session(claim.token, |digest| dashboard.sessions.proves(&claim, digest, now))
+impl Browser {
+    /// Who has signed in, if the session still counts.
+    pub(super) fn signed_in(&self, dashboard: &Dashboard) -> Option<Identity> {
+        let claim = session::claim(self.session.as_ref()?)?;
+        let now = Timestamp::now();
+        dashboard.app.access.of_session(claim.token, |digest| dashboard.sessions.proves(&claim, digest, now))
+    }
 }
 
 /// Where to go on after signing in.
@@ -218,7 +248,7 @@ async fn fields(
     let body = read_body(body, MAX_FORM_BYTES).await?;
     let mut fields = Query::of_pairs(form_urlencoded::parse(&body).into_owned().collect());
     let token = fields.text(FORM_TOKEN).unwrap_or_default();
-    if !dashboard.sessions.is_of_form(&browser.cookie, &token) {
+    if !browser.was_shown(&token, &dashboard.sessions) {
         return Err(ApiError::Forbidden(
             "this form is of a page from before you signed in, or cookies are off: go back, load the page again, and \
              send it once more",
@@ -233,13 +263,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cookie_is_found_among_others() {
+    fn the_cookie_is_found_among_others_unless_there_are_two() {
         let found = |text: &'static str| {
             let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(text))]);
-            cookie(&headers).map(str::to_owned)
+            cookie(&headers, "pingbox_session").map(str::to_owned)
         };
         assert_eq!(found("a=b; pingbox_session=x.y; c=d").as_deref(), Some("x.y"));
-        for other in ["", "a=b", "xpingbox_session=x", "pingbox_session"] {
+        for other in
+            ["", "a=b", "xpingbox_session=x", "pingbox_session", "pingbox_session=x; pingbox_session=y"]
+        {
             assert_eq!(found(other), None, "{other}");
         }
     }

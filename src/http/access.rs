@@ -105,6 +105,11 @@ impl Access {
         self.configured.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    /// Whether no token is needed.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(&*self.rule(), Rule::Open(_))
+    }
+
     /// Whether no token is needed because there is none yet.
     pub(crate) fn is_ajar(&self) -> bool {
         matches!(&*self.rule(), Rule::Open(Door::Ajar(_)))

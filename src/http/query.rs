@@ -110,7 +110,7 @@ impl Query {
     }
 
     /// A parameter that is needed was not found. Where something is wrong with it already, that is why.
-    pub(super) fn missing(&mut self, name: &str, detail: impl Into<String>) {
+    pub(crate) fn missing(&mut self, name: &str, detail: impl Into<String>) {
         let error = FieldError::new(name, detail);
         if self.errors.iter().all(|known| known.pointer != error.pointer) {
             self.errors.push(error);

@@ -65,9 +65,10 @@ impl Question {
     }
 }
 
-/// The numbers in a text, with anything but digits between them; `None` without a number, or when one is too long.
+/// The whole numbers in a text, whatever stands between them; `None` without a number, or when one is broken or too
+/// long.
 fn numbers(text: &str) -> Option<Vec<i64>> {
-    let words = text.split(|character: char| !character.is_ascii_digit() && character != '-');
+    let words = text.split(|character: char| !character.is_ascii_digit() && !"-.".contains(character));
     let numbers: Option<Vec<i64>> =
         words.filter(|word| !word.is_empty()).map(|word| word.parse().ok()).collect();
     numbers.filter(|numbers| !numbers.is_empty())
@@ -159,6 +160,7 @@ mod tests {
             (AnswerShape::Points, "there", "pairs"),
             (AnswerShape::Points, "300,1", "outside"),
             (AnswerShape::Points, "1,-1", "outside"),
+            (AnswerShape::Points, "1.5 2.5", "pairs"),
             (GRID, "0", "1 to 16"),
             (GRID, "17", "1 to 16"),
             (AREAS, "1,2 3,4", "three corners"),

@@ -167,9 +167,11 @@ impl Backup<'_> {
 
 /// Has the copy use no name a second time that the original has used since. Its feed gets another name, so that a cursor of
 /// the original is known for what it is; its next task a number far ahead, so that nobody who asks for a task of the
-/// original is told the answer to another one.
+/// original is told the answer to another one. And it has no key of sessions: who reads it cannot make some of the
+/// original's.
 async fn make_new(copy: &Path) -> Result<(), sqlx::Error> {
     const FEED: &str = "UPDATE memory SET value = lower(hex(randomblob(4))) WHERE name = 'feed'";
+    const SESSIONS: &str = "DELETE FROM memory WHERE name = 'session_key'";
     const FIRST: &str = "INSERT INTO sqlite_sequence (name, seq)
         SELECT 'task', 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'task')";
     const AHEAD: &str = "UPDATE sqlite_sequence SET seq = seq + $1 WHERE name = 'task'";
@@ -180,6 +182,7 @@ async fn make_new(copy: &Path) -> Result<(), sqlx::Error> {
     let mut copy = options.connect().await?;
     let mut tx = copy.begin().await?;
     sqlx::query(FEED).execute(&mut *tx).await?;
+    sqlx::query(SESSIONS).execute(&mut *tx).await?;
     sqlx::query(FIRST).execute(&mut *tx).await?;
     sqlx::query(AHEAD).bind(NUMBERS_AHEAD).execute(&mut *tx).await?;
     tx.commit().await?;

@@ -221,6 +221,15 @@ impl Store {
         captcha(&self.reader, task.id).await
     }
 
+    /// One of its files, counted from 0, under the same terms.
+    pub(crate) async fn submitted_file(&self, task: &Task, number: u32) -> Result<Option<Bytes>, StoreError> {
+        const SQL: &str =
+            "SELECT content FROM task_file WHERE task_id = $1 ORDER BY position LIMIT 1 OFFSET $2";
+        let query = self.reader.query(SQL).bind(task.id.number()).bind(i64::from(number));
+        let found = query.fetch_optional().await?;
+        Ok(found.map(|row| row.try_get::<Vec<u8>, _>("content").map(Bytes::from)).transpose()?)
+    }
+
     /// Whether any task is stored.
     pub(crate) async fn has_tasks(&self) -> Result<bool, StoreError> {
         Ok(self.reader.query("SELECT EXISTS (SELECT 1 FROM task)").fetch_one().await?.try_get(0)?)

@@ -2,7 +2,7 @@
 
 use super::rows::{self, pingback_columns, task_columns};
 use super::{Store, StoreError, WriteTx};
-use crate::model::{CaptchaId, Pingback, Task, TokenId};
+use crate::model::{CaptchaId, Pingback, Task, Timestamp, TokenId};
 
 /// How a captcha ended.
 #[derive(Clone, Debug)]
@@ -40,9 +40,14 @@ macro_rules! open_to_all {
 impl Store {
     /// What came for a task besides what settled it, oldest first, 20 at most.
     pub(crate) async fn other_pingbacks(&self, task: &Task) -> Result<Vec<Pingback>, StoreError> {
-        const SQL: &str =
-            concat!("SELECT ", pingback_columns!(), " FROM pingback WHERE task_id = $1 ORDER BY id LIMIT 20");
-        let found = self.reader.query(SQL).bind(task.id.number()).fetch_all().await?;
+        // One that came before its captcha ID was known is there, too, when it settled the task: that is when it ended.
+        const SQL: &str = concat!(
+            "SELECT ",
+            pingback_columns!(),
+            " FROM pingback WHERE task_id = $1 AND (outcome = 'notice' OR received_at <> $2) ORDER BY id LIMIT 20"
+        );
+        let ended = task.answered_at.map_or(0, Timestamp::as_micros);
+        let found = self.reader.query(SQL).bind(task.id.number()).bind(ended).fetch_all().await?;
         Ok(found.iter().map(rows::pingback).collect::<Result<_, _>>()?)
     }
 

@@ -4,4 +4,5 @@ mod forms;
 mod pages;
 mod person;
 mod sessions;
+mod steps;
 mod tasks;

@@ -87,8 +87,9 @@ impl Drawing {
                 self.describe(&format!("{} areas", self.marks.len()));
             }
             AnswerForm::Cells(cells) => {
-                self.marks = cells.iter().filter_map(|cell| self.cell(*cell, grid)).collect();
-                let names: Vec<_> = cells.iter().map(u8::to_string).collect();
+                let cells = || cells.iter().take(MAX_MARKS);
+                self.marks = cells().filter_map(|cell| self.cell(*cell, grid)).collect();
+                let names: Vec<_> = cells().map(u8::to_string).collect();
                 self.describe(&format!(
                     "cells {} of {} rows and {} columns",
                     names.join(", "),

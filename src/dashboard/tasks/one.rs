@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{FromRequestParts, Path, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 
@@ -94,16 +94,10 @@ pub(super) async fn image(
     Path((_, number)): Path<(String, String)>,
 ) -> Result<Response, PageError> {
     let task = dashboard.task(id, visitor.identity.sees()).await?;
-    let mut captcha = dashboard.submitted(&task).await?;
-    let number: usize = number.parse().map_err(|_| ApiError::PathNotFound)?;
-    if number >= captcha.files.len() {
-        return Err(ApiError::PathNotFound.into());
-    }
-    let content = captcha.files.swap_remove(number).content;
+    let number: u32 = number.parse().map_err(|_| ApiError::PathNotFound)?;
+    let content = dashboard.app.store.submitted_file(&task, number).await?.ok_or(ApiError::PathNotFound)?;
     let media_type = media_type(&content).ok_or(ApiError::PathNotFound)?;
-    // It does not change, but it is erased with the answer.
-    let headers = [(CONTENT_TYPE, media_type), (CACHE_CONTROL, "private, max-age=300")];
-    Ok((headers, content).into_response())
+    Ok(([(CONTENT_TYPE, media_type)], content).into_response())
 }
 
 /// `POST /tasks/{id}/cancel`
@@ -112,7 +106,8 @@ pub(super) async fn cancel(
     State(dashboard): State<Arc<Dashboard>>,
     posted: Posted<Submit>,
 ) -> Result<Response, PageError> {
-    let Posted { visitor, .. } = posted;
+    let Posted { visitor, fields } = posted;
+    fields.finish("no fields").map_err(|error| visitor.told(error))?;
     let error = match dashboard.app.ingest.cancel(id, visitor.identity.sees()).await {
         Ok(Cancelled::Done(_)) => return Ok(go_to(format!("/tasks/{id}"))),
         Ok(Cancelled::TooLate(task)) => ApiError::TooLateToCancel(task.status.as_str()),
@@ -129,10 +124,13 @@ pub(super) async fn report(
     posted: Posted<Submit>,
 ) -> Result<Response, PageError> {
     let Posted { visitor, mut fields } = posted;
-    let verdict = match fields.text("verdict").as_deref() {
-        Some("good") => Verdict::Good,
-        _ => Verdict::Bad,
+    // It cannot be taken back: what is neither is refused.
+    let Some(verdict) = fields.parsed::<Verdict>("verdict", "good or bad") else {
+        fields.missing("verdict", "give good or bad");
+        let error = fields.finish("verdict").expect_err("what is missing is an error");
+        return Err(visitor.told(error));
     };
+    fields.finish("verdict").map_err(|error| visitor.told(error))?;
     let error = match dashboard.app.ingest.report(id, visitor.identity.sees(), verdict).await {
         Ok(Reported::New(_)) => {
             dashboard.app.desk.arrived.notify_one();

@@ -173,16 +173,33 @@ fn fields(task: &Task) -> Vec<Pair> {
     given.map(|(name, value)| Pair { name: name.to_owned(), value }).collect()
 }
 
-/// What was submitted with it, long values cut and the login of a proxy masked.
+/// The value of a parameter without the login that may be in it; `None` when nothing is.
+fn without_login(name: &str, value: &str) -> Option<String> {
+    let name = name.to_ascii_lowercase();
+    if name == "proxy" {
+        return match value.rsplit_once('@') {
+            Some((_, address)) => Some(format!("***@{address}")),
+            // Some write host:port:user:password.
+            None if value.matches(':').count() > 1 => Some("***".to_owned()),
+            None => None,
+        };
+    }
+    ["pass", "login", "user", "cookie"]
+        .iter()
+        .any(|word| name.contains(word) && name != "useragent")
+        .then(|| "***".to_owned())
+}
+
+/// What was submitted with it, long values cut and logins masked.
 fn parameters(captcha: &Captcha) -> Vec<Pair> {
     let shown = |(name, value): &(String, String)| {
-        let value = match (name.as_str(), value.rsplit_once('@')) {
-            ("proxy", Some((_, address))) => format!("***@{address}"),
-            _ if value.chars().count() > MAX_VALUE_CHARS => {
+        let value = match without_login(name, value) {
+            Some(value) => value,
+            None if value.chars().count() > MAX_VALUE_CHARS => {
                 let start: String = value.chars().take(MAX_VALUE_CHARS).collect();
                 format!("{start}… ({} characters)", value.chars().count())
             }
-            _ => value.clone(),
+            None => value.clone(),
         };
         Pair { name: name.clone(), value }
     };
@@ -271,6 +288,18 @@ mod tests {
             shown.parameters[0],
             Pair { name: "a".to_owned(), value: "no image, 24 bytes".to_owned() }
         );
+    }
+
+    #[test]
+    fn a_login_is_not_shown_wherever_it_stands() {
+        for (name, value) in
+            [("proxy", "1.2.3.4:80:login:secret"), ("proxyPassword", "secret"), ("cookies", "a=secret")]
+        {
+            assert_eq!(without_login(name, value).as_deref(), Some("***"), "{name}");
+        }
+        for (name, value) in [("proxy", "1.2.3.4:80"), ("userAgent", "Firefox"), ("proxytype", "HTTP")] {
+            assert_eq!(without_login(name, value), None, "{name}");
+        }
     }
 
     #[test]

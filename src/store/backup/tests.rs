@@ -53,6 +53,15 @@ async fn a_copy_has_what_the_original_has_but_for_the_name_of_the_feed() {
 }
 
 #[tokio::test]
+async fn a_copy_has_no_key_of_sessions() {
+    let bench = Bench::open().await;
+    bench.store.execute("INSERT INTO memory (name, value) VALUES ('session_key', 'secret')").await;
+    bench.back_up("copy.db").await.unwrap();
+    let copy = Store::open(&bench.path("copy.db"), Timestamp::now()).await.unwrap();
+    assert_eq!(copy.text("SELECT CAST(COUNT(*) AS TEXT) FROM memory WHERE name = 'session_key'").await, "0");
+}
+
+#[tokio::test]
 async fn a_copy_that_lacks_something_is_not_taken_for_whole() {
     let bench = Bench::open().await;
     let before = bench.tally(None).await;

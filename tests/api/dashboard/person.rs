@@ -13,7 +13,10 @@ pub(super) const WITH_ADMIN: (&str, &str) = ("PINGBOX_API__TOKEN", ADMIN);
 pub(super) struct Person {
     http: reqwest::Client,
     base: String,
+    /// That of a session.
     pub(super) cookie: Option<String>,
+    /// What forms are bound to without one.
+    pub(super) form_cookie: Option<String>,
 }
 
 /// What came of a request.
@@ -48,7 +51,7 @@ impl Page {
 impl Person {
     pub(super) fn at(app: &TestApp) -> Self {
         let http = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(PATIENCE);
-        Self { http: http.build().unwrap(), base: app.api.clone(), cookie: None }
+        Self { http: http.build().unwrap(), base: app.api.clone(), cookie: None, form_cookie: None }
     }
 
     /// One who has signed in with this token.
@@ -61,16 +64,22 @@ impl Person {
 
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.cookie {
-            Some(cookie) => request.header(COOKIE, format!("theme=dark; {cookie}")),
-            None => request,
-        }
+        let cookies =
+            ["theme=dark"].into_iter().chain(self.form_cookie.as_deref()).chain(self.cookie.as_deref());
+        request.header(COOKIE, cookies.collect::<Vec<_>>().join("; "))
     }
 
     pub(super) async fn send(&mut self, request: RequestBuilder) -> Page {
         let response = request.send().await.unwrap();
-        if let Some(cookie) = response.headers().get(SET_COOKIE) {
-            self.cookie = cookie.to_str().unwrap().split(';').next().map(str::to_owned);
+        for cookie in response.headers().get_all(SET_COOKIE) {
+            let cookie = cookie.to_str().unwrap();
+            let pair =
+                Some(cookie.split(';').next().unwrap().to_owned()).filter(|_| !cookie.contains("Max-Age=0;"));
+            if cookie.contains("pingbox_session=") {
+                self.cookie = pair;
+            } else {
+                self.form_cookie = pair;
+            }
         }
         let (status, headers) = (response.status(), response.headers().clone());
         Page { status, headers, text: response.text().await.unwrap() }

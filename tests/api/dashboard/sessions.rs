@@ -37,7 +37,8 @@ async fn the_cookie_is_for_this_site_alone_and_holds_no_token() {
     assert!(value.starts_with("pingbox_session=s1.") && !value.contains(ADMIN), "{value}");
     let secure = Person::at(&app).request(Method::GET, "/sign-in").header("X-Forwarded-Proto", "https");
     let page = Person::at(&app).send(secure).await;
-    assert!(page.header(SET_COOKIE.as_str()).ends_with("; Secure"), "{:?}", page.headers);
+    let cookie = page.header(SET_COOKIE.as_str());
+    assert!(cookie.starts_with("__Host-pingbox_form=") && cookie.ends_with("; Secure"), "{cookie}");
 }
 
 #[tokio::test]
@@ -121,6 +122,33 @@ async fn after_a_restart_one_is_still_signed_in() {
     let mut again = Person::at(&app);
     again.cookie = person.cookie;
     assert_eq!(again.open("/").await.leads_to(), "/sign-in", "the token was exchanged");
+}
+
+/// A browser brings no cookie when a page of another site leads to us.
+#[tokio::test]
+async fn a_link_from_elsewhere_ends_no_session() {
+    let app = with_admin().await;
+    let mut person = Person::with(&app, ADMIN).await;
+    let form_token = person.open("/tokens").await.form_token();
+    let (session, form) = (person.cookie.take().unwrap(), person.form_cookie.take());
+    assert!(form.is_some(), "it signed in by a form");
+    assert_eq!(person.open("/").await.leads_to(), "/sign-in");
+    person.open("/sign-in").await;
+    assert!(person.cookie.is_none() && person.form_cookie.is_some());
+    person.cookie = Some(session);
+    let page = person.fill("/tokens", &form_token, &[("name", "made"), ("read", "on")]).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    assert_eq!(person.open("/sign-in").await.leads_to(), "/", "who is inside need not sign in");
+}
+
+#[tokio::test]
+async fn of_two_sessions_none_counts() {
+    let app = with_admin().await;
+    let mut person = Person::with(&app, ADMIN).await;
+    let mut other = Person::with(&app, ADMIN).await;
+    other.form_cookie = person.cookie.clone();
+    assert_eq!(other.open("/").await.leads_to(), "/sign-in", "somebody set one for a narrower path");
+    assert_eq!(person.open("/").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
