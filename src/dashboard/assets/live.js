@@ -3,17 +3,21 @@
 "use strict";
 
 const PACE = 1000; // ms between two readings at least
+const REST = 10; // times what the last reading took, before the next: of a slow server's time we want little
+const LONGEST = 300000; // but no longer: the machine may have slept meanwhile
+const RETRY = 10000; // where the stream was refused
 const LATER = 4000; // figures are kept on the server for up to 3 s: one more reading after the last change
 const TELL = 10000; // a screen reader is told no more often
 const SLOW = 15000; // what changes without an event; a part may say with data-every that it is sooner
 
 let isReading = false;
 let isDue = false;
-let readAt = 0;
+let nextAt = 0; // by performance.now()
 let later = 0;
 let toldAt = 0;
 let stream = null;
 let wasLost = false;
+const sent = new Map(); // each part as the server wrote it: on the page it is changed, by localize() for one
 
 function find(root, id) {
   return root.getElementById(id);
@@ -29,7 +33,8 @@ function focusIn(part) {
 }
 
 function renew(part, fresh) {
-  if (part.innerHTML === fresh.innerHTML) return;
+  const text = fresh.innerHTML;
+  if (sent.get(part.id) === text) return;
   if (part.getAttribute("role") === "status") {
     if (Date.now() - toldAt < TELL) return;
     toldAt = Date.now();
@@ -44,6 +49,7 @@ function renew(part, fresh) {
   const left = new Map();
   part.querySelectorAll(".scroll").forEach((scroll, index) => left.set(index, scroll.scrollLeft));
   part.replaceChildren(...fresh.childNodes);
+  sent.set(part.id, text);
   part.querySelectorAll("tr[id]").forEach((row) => {
     if (rows.size > 0 && rows.get(row.id) !== row.textContent) row.classList.add("fresh");
   });
@@ -78,11 +84,13 @@ async function read() {
   }
   isReading = true;
   isDue = false;
-  readAt = Date.now();
+  const began = performance.now();
   try {
-    const reply = await fetch(location.href, { headers: { accept: "text/html" } });
+    // Nobody has opened the page: that is what X-Pingbox-Live says.
+    const reply = await fetch(location.href, { headers: { accept: "text/html", "x-pingbox-live": "1" } });
     if (reply.redirected) {
-      location.reload(); // the session is over
+      // The session is over. A reload would ask whether to send the form again where the page is what came of one.
+      if (new URL(reply.url).pathname === "/sign-in") location.assign(reply.url);
       return;
     }
     if (reply.ok) {
@@ -96,13 +104,16 @@ async function read() {
     // The stream says so, too.
   } finally {
     isReading = false;
+    const now = performance.now();
+    const took = now - began;
+    nextAt = now + Math.max(PACE - took, Math.min(REST * took, LONGEST));
   }
   if (isDue) soon();
 }
 
 function soon() {
   clearTimeout(soon.timer);
-  soon.timer = setTimeout(read, Math.max(0, readAt + PACE - Date.now()));
+  soon.timer = setTimeout(read, Math.max(0, nextAt - performance.now()));
 }
 
 function changed() {
@@ -124,7 +135,12 @@ function listen() {
   stream.addEventListener("error", () => {
     wasLost = true;
     say("Not connected to pingbox: what you see may be old.");
-    if (stream && stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 10000);
+    if (!stream || stream.readyState !== EventSource.CLOSED) return;
+    stream = null;
+    setTimeout(() => {
+      listen();
+      changed(); // which finds out if the session is over
+    }, RETRY);
   });
 }
 
@@ -133,6 +149,7 @@ function leave() {
   stream = null;
 }
 
+document.querySelectorAll("[data-live]").forEach((part) => sent.set(part.id, part.innerHTML));
 localize(document);
 document.querySelectorAll("[data-select]").forEach((input) => {
   input.addEventListener("focus", () => input.select());
