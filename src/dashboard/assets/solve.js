@@ -11,6 +11,7 @@
     const marks = svg && svg.querySelector("[data-marks]");
     const rows = Number(form.dataset.rows);
     const columns = Number(form.dataset.columns);
+    const before = []; // what was in the field before each click, until something is typed
 
     const numbers = (text) => (text.match(/-?\d+/g) || []).map(Number);
     const pairs = (text) => {
@@ -65,6 +66,7 @@
     }
 
     function pick(event) {
+      before.push(field.value);
       const box = svg.getBoundingClientRect();
       const at = (part, whole) => Math.max(0, Math.min(whole - 1, Math.floor(part * whole)));
       const x = at((event.clientX - box.left) / box.width, size().width);
@@ -84,9 +86,11 @@
       draw();
     }
 
-    // Takes back the last click.
+    // Takes back the last click; without one, what stands last in the field.
     function undo() {
-      if (shape === "areas") {
+      if (before.length > 0) {
+        field.value = before.pop();
+      } else if (shape === "areas") {
         const areas = field.value.split(";");
         const corners = pairs(areas.pop());
         corners.pop();
@@ -101,11 +105,17 @@
     }
 
     form.querySelectorAll("[data-needs-script]").forEach((element) => element.removeAttribute("hidden"));
-    field.addEventListener("input", draw);
+    field.addEventListener("input", () => {
+      before.length = 0;
+      draw();
+    });
     if (marks) svg.addEventListener("click", pick);
     form.querySelector("[data-undo]")?.addEventListener("click", undo);
     form.querySelector("[data-next-area]")?.addEventListener("click", () => {
-      if (pairs(field.value.split(";").pop()).length > 2) field.value += ";";
+      if (pairs(field.value.split(";").pop()).length > 2) {
+        before.push(field.value);
+        field.value += ";";
+      }
       field.focus();
     });
     draw();
