@@ -1,24 +1,54 @@
 //! What pages show, and what a browser may do with them.
 
+use std::collections::BTreeSet;
+
+use pingbox::sandbox::Knobs;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use tokio::time::timeout;
 
-use super::person::{ADMIN, Person, WITH_ADMIN, task, token};
-use crate::harness::{TestApp, never_solved, solved_at_once};
+use super::person::{ADMIN, Page, Person, WITH_ADMIN, task, token};
+use crate::harness::{PATIENCE, TestApp, base64, data_file, never_solved, reply, solved_at_once};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-#[tokio::test]
-async fn every_page_may_run_and_load_what_is_ours_alone() {
-    let app = TestApp::with(never_solved(), &[WITH_ADMIN]).await;
-    let mut stranger = Person::at(&app);
+/// One of each, of a service in which a person is asked to click an image.
+async fn every_page() -> Vec<Page> {
+    let app = TestApp::with(Knobs { by_hand: true, ..never_solved() }, &[WITH_ADMIN]).await;
+    let mut image = std::fs::read(data_file("click-39-36-192-72.png")).unwrap();
+    // As it is, its answer is known, and nobody is asked.
+    image.push(0);
+    let body = json!({"type": "click", "textinstructions": "Click the stars", "body": base64(&image)});
+    let (status, task) = reply(app.submission().bearer_auth(ADMIN).json(&body)).await;
+    assert_eq!(status, StatusCode::CREATED, "{task}");
     let mut person = Person::with(&app, ADMIN).await;
-    let mut pages = vec![stranger.open("/sign-in").await];
-    for path in ["/", "/deliveries", "/tokens", "/deliveries/99", "/deliveries?status=wrong"] {
+    let asked = async {
+        loop {
+            let page = person.open("/solve").await;
+            if page.has("data-pick") {
+                return page;
+            }
+        }
+    };
+    let asked = timeout(PATIENCE, asked).await.expect("the captcha waits to be solved");
+    let mut pages = vec![Person::at(&app).open("/sign-in").await, asked];
+    let of_task = format!("/tasks/{}", task["id"].as_str().unwrap());
+    for path in ["/", "/tasks", &of_task, "/deliveries", "/tokens"] {
+        let page = person.open(path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
+        pages.push(page);
+    }
+    assert!(pages.iter().filter(|page| page.has("<image")).count() == 2, "on /solve and {of_task}");
+    for path in ["/deliveries/99", "/tasks/99", "/deliveries?status=wrong"] {
         pages.push(person.open(path).await);
     }
-    for page in pages {
+    pages
+}
+
+#[tokio::test]
+async fn every_page_may_run_and_load_what_is_ours_alone() {
+    for page in every_page().await {
         assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
         assert_eq!(page.header("content-security-policy"), POLICY);
         assert_eq!(page.header("x-content-type-options"), "nosniff");
@@ -38,6 +68,20 @@ async fn every_page_may_run_and_load_what_is_ours_alone() {
         ] {
             assert!(!page.has(inline), "{inline}: {}", page.text);
         }
+    }
+}
+
+/// The script finds what it renews, and what had the focus, by them.
+#[tokio::test]
+async fn no_id_is_on_a_page_twice() {
+    for page in every_page().await {
+        let mut seen = BTreeSet::new();
+        for rest in page.text.split(" id=\"").skip(1) {
+            let (id, _) = rest.split_once('"').unwrap();
+            assert!(seen.insert(id), "{id}: {}", page.text);
+        }
+        let is_named = |region: &str| region.starts_with(" id=\"");
+        assert!(page.text.split("class=\"scroll\"").skip(1).all(is_named), "{}", page.text);
     }
 }
 

@@ -1,31 +1,50 @@
 //! Tasks on pages, and who sees and changes them there.
 
+use pingbox::sandbox::Knobs;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::person::{ADMIN, Person, WITH_ADMIN, task, token};
-use crate::harness::{TestApp, never_solved, reply, solved_at_once};
+use crate::harness::{PATIENCE, TestApp, never_solved, reply, solved_at_once};
 
 /// Text that begins as a GIF does.
 const IMAGE: &str = concat!("GIF89a", "<script>alert(1)</script>");
 
-/// A `click` task with this content, and the text of a page in it; its id.
+/// A `click` task with this content, the text of a page in it, and the tag `click & tell`; its id.
 async fn with_image(app: &TestApp, token: &str) -> String {
     use base64::Engine as _;
     let content = format!("{IMAGE:x<200}");
     let body = base64::engine::general_purpose::STANDARD.encode(content);
-    let body = json!({"type": "click", "textinstructions": "Click <b>here</b>", "body": body});
+    let body = json!({"type": "click", "textinstructions": "Click <b>here</b>", "body": body, "tag": "click & tell"});
     let (status, task) = reply(app.submission().bearer_auth(token).json(&body)).await;
     assert_eq!(status, StatusCode::CREATED, "{task}");
     task["id"].as_str().unwrap().to_owned()
 }
 
+/// The task as the API tells this token of it, once it is as `wanted`.
+async fn until(app: &TestApp, token: &str, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let poll = async {
+        loop {
+            let (status, task) =
+                reply(app.http.get(format!("{}/v1/tasks/{id}", app.api)).bearer_auth(token)).await;
+            assert_eq!(status, StatusCode::OK, "{task}");
+            if wanted(&task) {
+                return task;
+            }
+        }
+    };
+    timeout(PATIENCE, poll).await.expect("it comes about")
+}
+
 #[tokio::test]
-async fn no_page_shows_or_changes_a_task_of_another_token() {
+async fn no_page_shows_a_task_of_another_token() {
     let app = TestApp::with(never_solved(), &[WITH_ADMIN]).await;
     let (_, one) = token(&app, "one", &["submit", "read"]).await;
     let (_, other) = token(&app, "other", &["submit", "read"]).await;
     let id = with_image(&app, &one).await;
+    let task = until(&app, &one, &id, |task| task["captcha_id"].is_string()).await;
+    let captcha_id = task["captcha_id"].as_str().unwrap();
     let paths = [format!("/tasks/{id}"), format!("/tasks/{id}/images/0")];
     let named = format!("href=\"/tasks/{id}\"");
     for (token, status) in [(&one, StatusCode::OK), (&other, StatusCode::NOT_FOUND)] {
@@ -33,17 +52,43 @@ async fn no_page_shows_or_changes_a_task_of_another_token() {
         for path in &paths {
             assert_eq!(person.open(path).await.status, status, "{path}");
         }
-        for list in ["/tasks".to_owned(), format!("/tasks?q={id}"), "/tasks?type=click".to_owned()] {
+        for query in ["", &id, captcha_id, "click+%26+tell"] {
+            let list = format!("/tasks?type=click&q={query}");
             let page = person.open(&list).await;
             assert_eq!(page.has(&named), status == StatusCode::OK, "{list}: {}", page.text);
         }
         assert_eq!(person.open("/solve").await.status, StatusCode::FORBIDDEN);
     }
+}
+
+#[tokio::test]
+async fn no_page_changes_a_task_of_another_token() {
+    let app = TestApp::with(solved_at_once(), &[WITH_ADMIN]).await;
+    let (_, one) = token(&app, "one", &["submit", "read"]).await;
+    let (_, other) = token(&app, "other", &["submit", "read"]).await;
+    let id = task(&app, &one, json!({})).await;
+    let solved = until(&app, &one, &id, |task| task["status"] == "solved").await;
+    app.sandbox.set_knobs(Knobs { code: Some("ERROR_ZERO_BALANCE".to_owned()), ..solved_at_once() });
+    let id = task(&app, &one, json!({})).await;
+    let queued = until(&app, &one, &id, |task| task["status"] == "queued" && !task["reason"].is_null()).await;
+
+    let acts = [("report", &solved), ("cancel", &queued)];
     let mut stranger = Person::with(&app, &other).await;
     let form_token = stranger.open("/tasks").await.form_token();
-    for act in ["cancel", "report"] {
+    for (act, task) in acts {
+        let id = task["id"].as_str().unwrap();
         let page = stranger.fill(&format!("/tasks/{id}/{act}"), &form_token, &[("verdict", "bad")]).await;
         assert_eq!(page.status, StatusCode::NOT_FOUND, "{act}: {}", page.text);
+        assert_eq!(&until(&app, &one, id, |_| true).await, task, "{act}");
+    }
+    assert_eq!(app.number("SELECT COUNT(*) FROM report").await, 0);
+    // Whose they are may.
+    let mut owner = Person::with(&app, &one).await;
+    let form_token = owner.open("/tasks").await.form_token();
+    for (act, task) in acts {
+        let path = format!("/tasks/{}", task["id"].as_str().unwrap());
+        let page = owner.fill(&format!("{path}/{act}"), &form_token, &[("verdict", "bad")]).await;
+        assert_eq!(page.leads_to(), path, "{act}");
     }
 }
 
