@@ -16,8 +16,8 @@ use crate::program::{PATIENCE, http};
 
 /// How `WebDriver` names an element in JSON.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
-/// Pause between two looks at a page.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Pause between two looks at what is to come about.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 /// How long chromedriver may take to end the browser.
 const END: Duration = Duration::from_secs(10);
 /// Of the browser itself nothing is to be in the way, or to call anywhere.
@@ -133,8 +133,27 @@ impl Browser {
         }
     }
 
+    /// Waits until there is such an element: the text of a page has all that a list could be filtered by in it.
+    pub(crate) async fn until_there_is(&self, css: &str) {
+        self.until(&format!("return document.querySelector({}) !== null", json!(css))).await;
+    }
+
+    /// Waits until this script returns `true`.
+    pub(crate) async fn until(&self, script: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.script(script).await != json!(true) {
+            assert!(Instant::now() < deadline, "not yet: {script}\n{}", self.text().await);
+            sleep(PAUSE).await;
+        }
+    }
+
     pub(crate) async fn script(&self, text: &str) -> Value {
         self.post("/execute/sync", json!({"script": text, "args": []})).await.unwrap()
+    }
+
+    /// Whoever has signed in has not any more.
+    pub(crate) async fn forget_cookies(&self) {
+        self.command("Network.clearBrowserCookies", json!({})).await;
     }
 
     /// A command of the browser's own protocol.

@@ -24,11 +24,12 @@ async fn a_delivery_that_was_given_up_on_is_sent_again() {
     stage.submit(json!({"type": "text", "textcaptcha": "2 + 2?", "webhook_url": webhook})).await;
 
     stage.go("/deliveries").await;
-    browser.until_it_says("dead").await;
+    browser.until_there_is("#deliveries tbody .badge.dead").await;
     browser.click("#deliveries tbody a").await;
+    browser.until_there_is("#delivery .badge.dead").await;
     browser.until_it_says("410").await;
     is_there.store(true, Ordering::SeqCst);
     browser.click("#replay").await;
-    browser.until_it_says("delivered").await;
+    browser.until_there_is("#delivery .badge.delivered").await;
     stage.close().await;
 }

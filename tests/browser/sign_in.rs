@@ -25,3 +25,15 @@ async fn one_signs_in_with_a_token_and_out_again() {
     // The wrong token.
     stage.close_after(&["status of 401"]).await;
 }
+
+#[tokio::test]
+async fn a_page_leads_to_the_sign_in_once_the_session_is_over() {
+    let Some(stage) = Stage::signed_in(&[]).await else { return };
+    let browser = &stage.browser;
+    stage.go("/tasks").await;
+    browser.forget_cookies().await;
+    // Somebody comes back to the page.
+    browser.script("document.dispatchEvent(new Event('visibilitychange'))").await;
+    browser.until("return location.pathname + location.search === '/sign-in?next=%2Ftasks'").await;
+    stage.close().await;
+}

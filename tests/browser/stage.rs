@@ -1,14 +1,16 @@
 //! The service with its sandbox, and a browser in front of it.
 
 use std::path::Path;
+use std::time::Instant;
 
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::sleep;
 
-use crate::browser::Browser;
-use crate::program::{Server, TOKEN, http, pingbox};
+use crate::browser::{Browser, PAUSE};
+use crate::program::{PATIENCE, Server, TOKEN, http, pingbox};
 
 /// Two browsers at a time make each other slow, and the pictures take longer than all else.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -95,6 +97,19 @@ impl Stage {
     /// The task, once it is as wanted or 30 s are over.
     pub(crate) async fn ended(&self, id: &str) -> Value {
         self.call(reqwest::Method::GET, &format!("/v1/tasks/{id}?wait=30"), &json!(null)).await
+    }
+
+    /// The captcha ID of a task, once the provider has taken it.
+    pub(crate) async fn captcha_id(&self, id: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let task = self.call(reqwest::Method::GET, &format!("/v1/tasks/{id}"), &json!(null)).await;
+            if let Some(captcha_id) = task["captcha_id"].as_str() {
+                return captcha_id.to_owned();
+            }
+            assert!(Instant::now() < deadline, "not sent: {task}");
+            sleep(PAUSE).await;
+        }
     }
 
     /// A question to the emulated provider.

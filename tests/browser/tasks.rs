@@ -12,13 +12,32 @@ async fn a_task_becomes_solved_before_one_s_eyes() {
     browser.script("window.isTheSamePage = true").await;
 
     let id = stage.submit(json!({"type": "text", "textcaptcha": "2 + 2?", "tag": "<b>sum</b>"})).await;
-    browser.until_it_says("submitted").await;
+    let captcha_id = stage.captcha_id(&id).await;
+    browser.until_there_is("#tasks tbody .badge.submitted").await;
     browser.until_it_says("<b>sum</b>").await;
-    let task = stage.call(reqwest::Method::GET, &format!("/v1/tasks/{id}"), &json!(null)).await;
-    stage.solve(task["captcha_id"].as_str().unwrap(), "four").await;
-    browser.until_it_says("solved").await;
+    stage.solve(&captcha_id, "four").await;
+    browser.until_there_is("#tasks tbody .badge.solved").await;
     browser.until_it_says("four").await;
     assert_eq!(browser.script("return window.isTheSamePage").await, json!(true));
+    stage.close().await;
+}
+
+#[tokio::test]
+async fn what_has_not_changed_is_not_renewed() {
+    let Some(stage) = Stage::signed_in(&["--delay", "0"]).await else { return };
+    let browser = &stage.browser;
+    let id = stage.submit(json!({"type": "text", "textcaptcha": "2 + 2?"})).await;
+    stage.ended(&id).await;
+    stage.go("/tasks").await;
+    browser.until_there_is("#tasks tbody .badge.solved").await;
+    browser.script("document.querySelector('#tasks tbody tr').isTheSame = true").await;
+    // Somebody comes back to the page: it is read at once, and again later, when the first reading has had its effect.
+    browser.script("document.dispatchEvent(new Event('visibilitychange'))").await;
+    let is_read_twice = "return performance.getEntriesByType('resource')
+        .filter((entry) => entry.initiatorType === 'fetch' && entry.name === location.href).length > 1";
+    browser.until(is_read_twice).await;
+    let is_the_same = "return document.querySelector('#tasks tbody tr').isTheSame";
+    assert_eq!(browser.script(is_the_same).await, json!(true));
     stage.close().await;
 }
 
