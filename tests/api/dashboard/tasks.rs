@@ -72,12 +72,12 @@ async fn no_page_changes_a_task_of_another_token() {
     let id = task(&app, &one, json!({})).await;
     let queued = until(&app, &one, &id, |task| task["status"] == "queued" && !task["reason"].is_null()).await;
 
-    let acts = [("report", &solved), ("cancel", &queued)];
+    let acts = [("report", &solved, &[("verdict", "bad")][..]), ("cancel", &queued, &[])];
     let mut stranger = Person::with(&app, &other).await;
     let form_token = stranger.open("/tasks").await.form_token();
-    for (act, task) in acts {
+    for (act, task, fields) in acts {
         let id = task["id"].as_str().unwrap();
-        let page = stranger.fill(&format!("/tasks/{id}/{act}"), &form_token, &[("verdict", "bad")]).await;
+        let page = stranger.fill(&format!("/tasks/{id}/{act}"), &form_token, fields).await;
         assert_eq!(page.status, StatusCode::NOT_FOUND, "{act}: {}", page.text);
         assert_eq!(&until(&app, &one, id, |_| true).await, task, "{act}");
     }
@@ -85,9 +85,9 @@ async fn no_page_changes_a_task_of_another_token() {
     // Whose they are may.
     let mut owner = Person::with(&app, &one).await;
     let form_token = owner.open("/tasks").await.form_token();
-    for (act, task) in acts {
+    for (act, task, fields) in acts {
         let path = format!("/tasks/{}", task["id"].as_str().unwrap());
-        let page = owner.fill(&format!("{path}/{act}"), &form_token, &[("verdict", "bad")]).await;
+        let page = owner.fill(&format!("{path}/{act}"), &form_token, fields).await;
         assert_eq!(page.leads_to(), path, "{act}");
     }
 }
