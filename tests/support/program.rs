@@ -5,6 +5,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -196,9 +197,20 @@ pub(crate) async fn get(url: String) -> Value {
     http().get(url).send().await.unwrap().json().await.unwrap()
 }
 
-/// An address that nothing listens on, at the moment.
+/// An address that nothing listens on, and that nobody is given: its port is below those that systems hand out by
+/// themselves (Linux: from 32768, macOS: from 49152), and of this process alone, as far as chance goes.
 pub(crate) async fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+    const PORTS: u32 = 16_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    for _ in 0..PORTS {
+        let number = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let address = format!("127.0.0.1:{}", 16_500 + number);
+        if TcpListener::bind(&address).await.is_ok() {
+            return address;
+        }
+    }
+    panic!("every port from 16500 on is taken");
 }
 
 pub(crate) fn emulation(data: &Path, knobs: &[&str]) -> Server {
