@@ -1,16 +1,15 @@
 //! The commands that call a running server: what they print, and their exit codes.
 
 use std::path::Path;
-use std::process::Command;
 
 use pingbox::sandbox::DEFAULT_KEY;
-use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, SECRET, reply, text_captcha};
 use crate::program::{NOWHERE, Server, TOKEN, emulation, get, http, outcome, pingbox};
+use crate::served::Served;
 
 const WRONG_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 
@@ -18,20 +17,12 @@ const WRONG_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 const LINES: [&[&str]; 5] =
     [&["balance"], &["report", "1", "bad"], &["pingback", "list"], &["pingback", "rotate"], &["doctor"]];
 
-/// A service with the emulated provider, called by the program.
-struct Served {
-    server: Server,
-    data: TempDir,
+/// A service whose provider answers at once.
+fn served(knobs: &[&str], environment: &[(&str, &str)]) -> Served {
+    Served::start(&[&["--delay", "0"], knobs].concat(), environment)
 }
 
 impl Served {
-    fn start(knobs: &[&str], environment: &[(&str, &str)]) -> Self {
-        let data = TempDir::new().unwrap();
-        let line = [&["serve", "--sandbox", "--delay", "0", "--no-limits"], knobs].concat();
-        let server = Server::start(pingbox(data.path(), &line).envs(environment.iter().copied()));
-        Self { server, data }
-    }
-
     /// A service of its own and an emulated provider, with this public URL or none.
     fn without_sandbox(data: TempDir, provider: &Server, environment: &[(&str, &str)]) -> Self {
         let mut command = pingbox(data.path(), &["serve"]);
@@ -40,22 +31,6 @@ impl Served {
             .env("PINGBOX_PROVIDER__API_KEY", DEFAULT_KEY)
             .envs(environment.iter().copied());
         Self { server: Server::start(&mut command), data }
-    }
-
-    fn command(&self, line: &[&str]) -> Command {
-        let mut command = pingbox(self.data.path(), line);
-        command.env("PINGBOX_SERVER", self.server.url("api"));
-        command
-    }
-
-    /// Exit code, standard output, standard error.
-    fn outcome(&self, line: &[&str]) -> (Option<i32>, String, String) {
-        outcome(&mut self.command(line))
-    }
-
-    async fn turn(&self, knobs: Value) {
-        let (status, reply) = reply(http().post(self.server.emulation() + "/sandbox").json(&knobs)).await;
-        assert_eq!(status, StatusCode::OK, "{reply}");
     }
 
     /// The account once its registration is in this state.
@@ -88,7 +63,7 @@ fn help(line: &[&str]) -> String {
 
 #[test]
 fn the_balance_comes_with_its_time_the_days_spending_and_the_limit() {
-    let served = Served::start(&["--balance", "12.5"], &[("PINGBOX_SPEND__DAILY_LIMIT", "3")]);
+    let served = served(&["--balance", "12.5"], &[("PINGBOX_SPEND__DAILY_LIMIT", "3")]);
     let (code, text, explanation) = served.outcome(&["balance"]);
     assert_eq!(code, Some(0), "{explanation}");
     let lines: Vec<_> = text.lines().map(|line| line.split_once("  ").unwrap()).collect();
@@ -102,7 +77,7 @@ fn the_balance_comes_with_its_time_the_days_spending_and_the_limit() {
 
 #[test]
 fn a_balance_that_is_not_known_fails() {
-    let served = Served::start(&["--result-code", "ERROR: 1003"], &[]);
+    let served = served(&["--result-code", "ERROR: 1003"], &[]);
     let (code, text, _) = served.outcome(&["balance"]);
     assert_eq!(code, Some(1));
     assert!(text.starts_with("balance      not known") && text.contains("pingbox doctor"), "{text}");
@@ -110,7 +85,7 @@ fn a_balance_that_is_not_known_fails() {
 
 #[tokio::test]
 async fn json_is_printed_as_it_came() {
-    let served = Served::start(&[], &[]);
+    let served = served(&[], &[]);
     served.until_registration_is("registered").await;
     for (line, path) in [
         (&["balance", "--json"][..], "/v1/account"),
@@ -127,7 +102,7 @@ async fn json_is_printed_as_it_came() {
 
 #[tokio::test]
 async fn a_report_is_recorded_once() {
-    let served = Served::start(&[], &[]);
+    let served = served(&[], &[]);
     let id = served.solved().await;
     let (code, text, _) = served.outcome(&["report", &id, "bad"]);
     assert_eq!((code, text.as_str()), (Some(0), "recorded: OK_REPORT_RECORDED\n"));
@@ -141,7 +116,7 @@ async fn a_report_is_recorded_once() {
 
 #[tokio::test]
 async fn a_report_that_the_provider_refuses_fails_with_its_word() {
-    let served = Served::start(&[], &[]);
+    let served = served(&[], &[]);
     let id = served.solved().await;
     served.turn(json!({"result_code": "REPORT_NOT_RECORDED"})).await;
     let (code, text, _) = served.outcome(&["report", &id, "bad"]);
@@ -151,7 +126,7 @@ async fn a_report_that_the_provider_refuses_fails_with_its_word() {
 
 #[tokio::test]
 async fn a_report_that_waits_to_be_sent_exits_with_3() {
-    let served = Served::start(&[], &[]);
+    let served = served(&[], &[]);
     let id = served.solved().await;
     served.turn(json!({"result_code": "ERROR: 1003"})).await;
     let (code, text, _) = served.outcome(&["report", &id, "good"]);
@@ -161,7 +136,7 @@ async fn a_report_that_waits_to_be_sent_exits_with_3() {
 
 #[tokio::test]
 async fn pingback_urls_are_listed_added_and_deleted() {
-    let served = Served::start(&[], &[]);
+    let served = served(&[], &[]);
     let url = served.until_registration_is("registered").await["registration"]["url"].clone();
     let ours = format!("{}  pingbox's own\n", url.as_str().unwrap());
     let (code, text, _) = served.outcome(&["pingback", "add", "http://127.0.0.1/mine"]);
@@ -188,7 +163,7 @@ async fn pingback_urls_are_listed_added_and_deleted() {
 
 #[test]
 fn a_pingback_url_that_the_provider_refuses_is_explained() {
-    let served = Served::start(&[], &[]);
+    let served = served(&[], &[]);
     let (code, _, explanation) = served.outcome(&["pingback", "add", "https://192.0.2.9/answers"]);
     assert_eq!(code, Some(1));
     insta::assert_snapshot!(explanation, @"pingbox: the provider refuses this with ERROR_IP_ADDRES: the request must come from the address that public.url points to: run pingbox behind that address, or add the URL once from there");
@@ -196,7 +171,7 @@ fn a_pingback_url_that_the_provider_refuses_is_explained() {
 
 #[tokio::test]
 async fn a_rotation_is_begun() {
-    let served = Served::start(&[], &[]);
+    let served = served(&[], &[]);
     served.until_registration_is("registered").await;
     let (code, text, explanation) = served.outcome(&["pingback", "rotate"]);
     assert_eq!(code, Some(0), "{explanation}");
@@ -205,7 +180,7 @@ async fn a_rotation_is_begun() {
 
 #[test]
 fn a_secret_that_is_configured_is_not_rotated() {
-    let served = Served::start(&[], &[("PINGBOX_PINGBACK__SECRET", SECRET)]);
+    let served = served(&[], &[("PINGBOX_PINGBACK__SECRET", SECRET)]);
     let (code, _, explanation) = served.outcome(&["pingback", "rotate"]);
     assert_eq!(code, Some(1));
     insta::assert_snapshot!(explanation, @"pingbox: pingback.secret is set in the configuration: change it there and start again; the old one stays valid until its tasks are done");
@@ -213,7 +188,7 @@ fn a_secret_that_is_configured_is_not_rotated() {
 
 #[test]
 fn a_token_is_taken_from_the_environment_and_a_wrong_one_is_not_shown() {
-    let served = Served::start(&[], &[("PINGBOX_API__TOKEN", TOKEN)]);
+    let served = served(&[], &[("PINGBOX_API__TOKEN", TOKEN)]);
     let file = served.data.path().join("token");
     std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
     for (variable, value) in [("PINGBOX_TOKEN", TOKEN), ("PINGBOX_TOKEN_FILE", file.to_str().unwrap())] {
@@ -245,7 +220,7 @@ fn without_a_server_each_command_says_where_it_looked() {
 
 #[test]
 fn the_flag_goes_before_the_environment() {
-    let served = Served::start(&[], &[]);
+    let served = served(&[], &[]);
     let line = ["pingback", "list", "--server", NOWHERE];
     let (code, _, explanation) = served.outcome(&line);
     assert_eq!(code, Some(1));
@@ -254,7 +229,7 @@ fn the_flag_goes_before_the_environment() {
 
 #[test]
 fn what_answers_without_being_the_api_is_told_apart() {
-    let served = Served::start(&[], &[]);
+    let served = served(&[], &[]);
     for line in LINES {
         let public = served.server.url("public");
         let (code, _, explanation) = outcome(served.command(line).env("PINGBOX_SERVER", &public));
@@ -281,7 +256,7 @@ fn a_client_line_that_makes_no_sense_exits_with_2() {
 
 #[tokio::test]
 async fn the_doctor_finds_nothing_wrong_with_a_sound_service() {
-    let served = Served::start(&[], &[]);
+    let served = served(&[], &[]);
     served.until_registration_is("registered").await;
     let (code, text, _) = served.outcome(&["doctor"]);
     assert_eq!(code, Some(0), "{text}");
@@ -303,7 +278,7 @@ async fn the_doctor_finds_nothing_wrong_with_a_sound_service() {
 #[tokio::test]
 async fn the_doctor_finds_a_stop_for_a_wrong_key_and_ends_it() {
     let code = "ERROR_KEY_DOES_NOT_EXIST";
-    let served = Served::start(&["--code", code, "--result-code", code], &[]);
+    let served = served(&["--code", code, "--result-code", code], &[]);
     let is_stopped = async {
         while get(served.server.url("api") + "/v1/account").await["backoff"]["in_php"]["code"] != code {}
     };
@@ -349,7 +324,7 @@ async fn the_doctor_tells_what_to_do_about_a_refused_registration() {
 
 #[test]
 fn the_doctor_shows_what_it_knows_before_a_failure() {
-    let served = Served::start(&[], &[("PINGBOX_API__TOKEN", TOKEN)]);
+    let served = served(&[], &[("PINGBOX_API__TOKEN", TOKEN)]);
     let (code, text, explanation) = served.outcome(&["doctor"]);
     assert_eq!((code, text.as_str()), (Some(1), "ok    database      takes writes\n"));
     assert!(explanation.contains("wants a token"), "{explanation}");

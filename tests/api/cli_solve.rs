@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -10,53 +10,31 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, reply, text_captcha};
-use crate::program::{NOWHERE, Server, get, http, outcome, pingbox};
+use crate::program::{NOWHERE, get, http, outcome, pingbox};
+use crate::served::Served;
 
 const IMAGES: [&str; 3] = ["captcha-01-x7k2p.png", "captcha-05-ab4yg.png", "captcha-07-kettle.jpg"];
 /// Longer than any test: captchas of it are solved by hand.
 const NEVER: &str = "60m";
 
-/// A service with the emulated provider, and images beside it.
-struct Served {
-    server: Server,
-    data: TempDir,
+/// A service, and images beside it.
+fn with_images(knobs: &[&str]) -> Served {
+    let served = Served::start(knobs, &[]);
+    fs::create_dir(served.path("images")).unwrap();
+    for image in IMAGES {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(image);
+        fs::copy(from, served.path("images").join(image)).unwrap();
+    }
+    served
 }
 
 impl Served {
-    fn start(knobs: &[&str]) -> Self {
-        let data = TempDir::new().unwrap();
-        let line = [&["serve", "--sandbox", "--no-limits"], knobs].concat();
-        let server = Server::start(&mut pingbox(data.path(), &line));
-        fs::create_dir(data.path().join("images")).unwrap();
-        for image in IMAGES {
-            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(image);
-            fs::copy(from, data.path().join("images").join(image)).unwrap();
-        }
-        Self { server, data }
-    }
-
-    fn command(&self, line: &[&str]) -> Command {
-        let mut command = pingbox(self.data.path(), line);
-        command.env("PINGBOX_SERVER", self.server.url("api"));
-        command
-    }
-
-    /// Exit code, standard output, standard error.
-    fn outcome(&self, line: &[&str]) -> (Option<i32>, String, String) {
-        outcome(&mut self.command(line))
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.data.path().join(name)
     }
 
     async fn tasks(&self) -> Vec<Value> {
         get(self.server.url("api") + "/v1/tasks").await["tasks"].as_array().unwrap().clone()
-    }
-
-    async fn turn(&self, knobs: Value) {
-        let (status, reply) = reply(http().post(self.server.emulation() + "/sandbox").json(&knobs)).await;
-        assert_eq!(status, StatusCode::OK, "{reply}");
     }
 
     /// Waits until the provider has so many tasks, and answers each of them.
@@ -89,7 +67,7 @@ fn sorted(text: &str) -> Vec<&str> {
 
 #[tokio::test]
 async fn each_file_of_a_folder_comes_with_its_answer() {
-    let served = Served::start(&["--delay", "0"]);
+    let served = with_images(&["--delay", "0"]);
     let (code, text, explanation) =
         served.outcome(&["solve", "images", "--tag", "mine", "--field", "numeric=0"]);
     assert_eq!(code, Some(0), "{explanation}");
@@ -107,7 +85,7 @@ async fn each_file_of_a_folder_comes_with_its_answer() {
 
 #[tokio::test]
 async fn after_a_kill_nothing_is_submitted_twice_and_no_answer_is_lost() {
-    let served = Served::start(&["--delay", NEVER]);
+    let served = with_images(&["--delay", NEVER]);
     for output in ["answers.csv", "answers.jsonl"] {
         let before = served.tasks().await.len();
         let line = ["solve", "images", "--output", output, "--tag", output];
@@ -136,7 +114,7 @@ async fn after_a_kill_nothing_is_submitted_twice_and_no_answer_is_lost() {
 
 #[tokio::test]
 async fn a_bad_file_does_not_stop_the_others() {
-    let served = Served::start(&["--delay", "0"]);
+    let served = with_images(&["--delay", "0"]);
     fs::write(served.path("words.png"), "not an image").unwrap();
     let good = format!("images/{}", IMAGES[0]);
     let (code, text, explanation) = served.outcome(&["solve", "missing.png", "words.png", &good, "--json"]);
@@ -154,7 +132,7 @@ async fn a_bad_file_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn what_failed_is_tried_again_by_the_next_run() {
-    let served = Served::start(&["--delay", "0", "--unsolvable", "1"]);
+    let served = with_images(&["--delay", "0", "--unsolvable", "1"]);
     let line = ["solve", "images", "--output", "answers.csv"];
     let (code, _, explanation) = served.outcome(&line);
     assert_eq!(code, Some(1));
@@ -167,7 +145,7 @@ async fn what_failed_is_tried_again_by_the_next_run() {
 
 #[test]
 fn what_is_not_ready_in_time_exits_with_3() {
-    let served = Served::start(&["--delay", NEVER]);
+    let served = with_images(&["--delay", NEVER]);
     let (code, text, explanation) = served.outcome(&["solve", "images", "--timeout", "1"]);
     assert_eq!((code, text.as_str()), (Some(3), ""), "{explanation}");
     assert!(explanation.contains("3 not ready"), "{explanation}");
@@ -185,7 +163,7 @@ fn without_a_server_no_file_is_read() {
 
 #[test]
 fn a_file_of_something_else_is_not_written_to() {
-    let served = Served::start(&["--delay", "0"]);
+    let served = with_images(&["--delay", "0"]);
     fs::write(served.path("mine.csv"), "a,b\n1,2\n").unwrap();
     let (code, _, explanation) = served.outcome(&["solve", "images", "--output", "mine.csv"]);
     assert_eq!(code, Some(1));
@@ -213,7 +191,7 @@ fn a_line_of_solve_or_get_that_makes_no_sense_exits_with_2() {
 
 #[tokio::test]
 async fn get_tells_an_answer_a_failure_and_a_wait_apart() {
-    let served = Served::start(&["--delay", NEVER]);
+    let served = with_images(&["--delay", NEVER]);
     let submit = http().post(served.server.url("api") + "/v1/tasks").json(&text_captcha());
     reply(submit).await;
     for line in [&["get", "1"][..], &["get", "1", "--wait=1"]] {

@@ -42,6 +42,7 @@ mod replicas;
 mod requests;
 mod scripted;
 mod secrets;
+mod served;
 mod shutdown;
 mod submit;
 mod tls;
