@@ -30,8 +30,6 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_IN_FLIGHT: usize = 8;
 /// Captchas in one question.
 const MAX_IDS: usize = 100;
-/// Tasks that one look finds: more than can be under way, so that there are others among them.
-const LOOK: u32 = 1000;
 /// Pause after a question that was not sent, because there was no credit for it.
 const REST: Duration = Duration::from_secs(1);
 /// Pause before what was fetched, and could not be stored, is stored again.
@@ -133,10 +131,14 @@ impl Reconciler {
             Gate::Probe => 1,
             Gate::Until(_) | Gate::Stopped => 0,
         };
-        if questions.len() >= most || Instant::now() < self.rest_until {
+        let free = most.saturating_sub(questions.len());
+        if free == 0 || Instant::now() < self.rest_until {
             return;
         }
-        let due = match self.store.tasks_to_ask_for(LOOK, now).await {
+        // Those under way are found again. This is done after every question: more than can be asked for would be
+        // read in vain, on the connection that the dispatcher reads by.
+        let look = self.under_way.len() + free * MAX_IDS;
+        let due = match self.store.tasks_to_ask_for(u32::try_from(look).unwrap_or(u32::MAX), now).await {
             Ok(due) => due,
             Err(error) => {
                 if !error.is_told() {
