@@ -7,10 +7,12 @@ mod emulation;
 mod parts;
 mod replicas;
 mod setup;
+mod site;
 mod tls;
 mod tokens;
 mod wiring;
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,6 +28,9 @@ pub(crate) use backup::{BackedUp, BackupStep, back_up};
 pub(crate) use copy::{Copied, Step, copy};
 pub use emulation::run_sandbox;
 pub(crate) use setup::use_ring;
+pub(crate) use site::{
+    Keeping, Obstacle, Room, look_at_address, look_at_postgres, look_for_file, look_for_folder, room,
+};
 pub(crate) use tls::{ca_certificate, check_files};
 
 use self::emulation::start_sandbox;
@@ -207,12 +212,14 @@ impl App {
 }
 
 fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    let listen = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // What is left of the connections of the last process is no obstacle.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    listen().with_context(|| format!("could not listen on {address}: set {setting} to a free address"))
+    let listening = bound(address).and_then(|socket| socket.listen(BACKLOG));
+    listening.with_context(|| format!("could not listen on {address}: set {setting} to a free address"))
+}
+
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // What is left of the connections of the last process is no obstacle.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }

@@ -1,6 +1,7 @@
 //! A client of the API, for the command line.
 
 mod bodies;
+mod no_server;
 mod tasks;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub(crate) use bodies::{
     Account, Health, NamedPingback, NewToken, PingbackList, Report, ReportStatus, Rotated, Rotation,
     TokenList,
 };
+pub(crate) use no_server::NoServer;
 pub(crate) use tasks::{Submitted, TaskLine};
 
 use crate::model::{Scopes, Secret, TaskId, Verdict};
@@ -193,7 +195,12 @@ impl Client {
     fn silence(&self, error: &reqwest::Error) -> anyhow::Error {
         let server = &self.server;
         if error.is_timeout() {
-            return anyhow!("{server} does not answer within {} s", DEADLINE.as_secs());
+            let reason = format!("{server} does not answer within {} s", DEADLINE.as_secs());
+            return NoServer {
+                reason,
+                remedy: "look at its log, and whether it is pingbox that listens there",
+            }
+            .into();
         }
         if let Some(why) = distrusted(error) {
             return self.distrust(why);
@@ -202,13 +209,13 @@ impl Client {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
-        if error.is_connect() {
-            anyhow!(
-                "no pingbox answers at {server} ({cause}): start it, or set PINGBOX_SERVER to where it is"
-            )
+        let no_server = if error.is_connect() {
+            let reason = format!("no pingbox answers at {server} ({cause})");
+            NoServer { reason, remedy: "start it, or set PINGBOX_SERVER to where it is" }
         } else {
-            anyhow!("the reply of {server} broke off ({cause}): try again")
-        }
+            NoServer { reason: format!("the reply of {server} broke off ({cause})"), remedy: "try again" }
+        };
+        no_server.into()
     }
 
     /// Why its certificate is not taken.
@@ -248,8 +255,8 @@ impl Client {
     }
 
     fn nonsense(&self, status: StatusCode) -> anyhow::Error {
-        let server = &self.server;
-        anyhow!("{server} answers {status}, but not as pingbox does: set PINGBOX_SERVER to its api listener")
+        let reason = format!("{} answers {status}, but not as pingbox does", self.server);
+        NoServer { reason, remedy: "set PINGBOX_SERVER to its api listener" }.into()
     }
 }
 

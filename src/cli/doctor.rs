@@ -1,7 +1,12 @@
-//! `pingbox doctor`: whether a running server can do its work, and what helps if it cannot.
+//! `pingbox doctor`: whether a server can do its work, or could start, and what helps if it cannot.
 
 mod account;
 mod check;
+mod disk;
+mod folder;
+mod here;
+mod ports;
+mod settings;
 
 use std::process::ExitCode;
 
@@ -9,9 +14,10 @@ use clap::Args;
 use serde_json::json;
 
 use self::check::Check;
-use super::print;
-use super::remote::{RemoteArgs, TOKEN_HELP};
-use crate::client::{Account, Health, Told};
+use self::here::Here;
+use super::remote::{self, TOKEN_HELP, RemoteArgs};
+use super::{SettingsArgs, print};
+use crate::client::{Client, Health, NoServer, Told};
 
 /// The arguments of `doctor`.
 #[derive(Args, Debug)]
@@ -20,41 +26,79 @@ pub(super) struct DoctorArgs {
     /// First have the server send again what it stopped sending, because you have put the cause right
     #[arg(long)]
     resume: bool,
+    /// Where no server answers: look at the settings as `serve --sandbox` would
+    #[arg(long)]
+    sandbox: bool,
     #[command(flatten)]
     remote: RemoteArgs,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// What was found, with the replies that it is made from, as they came.
+#[derive(Default)]
+struct Findings {
+    checks: Vec<Check>,
+    readyz: Option<String>,
+    account: Option<String>,
+    /// Why there is no more.
+    trouble: Option<anyhow::Error>,
 }
 
 impl DoctorArgs {
     /// Fails, having printed what is known, when something needs an operator.
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let client = self.remote.connect()?;
-        let mut checks = Vec::new();
-        if self.resume {
-            client.resume().await?;
-            checks.push(Check::ok("resume", "sending is tried again"));
-        }
-        let health = client.health().await?;
-        checks.push(database(&health.body));
-        let account = client.account().await;
-        if let Ok(account) = &account {
-            checks.extend(account::checks(&account.body));
-        }
+        let mut remote = self.remote.remote()?;
+        let here = Here::new(self.settings, self.sandbox);
+        let is_here = here.settle(&mut remote);
+        let findings = match ask(&remote::connect(remote)?, self.resume).await {
+            Err(error) if is_here => {
+                let checks = here.checks(&error.downcast::<NoServer>()?).await;
+                Findings { checks, ..Findings::default() }
+            }
+            asked => asked?,
+        };
         if self.remote.json {
-            print(&as_json(&checks, &health, account.as_ref().ok()))?;
+            print(&findings.as_json())?;
         } else {
-            print(&checks.iter().map(Check::line).collect::<String>())?;
+            print(&findings.checks.iter().map(Check::line).collect::<String>())?;
         }
-        account?;
-        Ok(if checks.iter().any(Check::is_failure) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        match findings.trouble {
+            Some(trouble) => Err(trouble),
+            None if findings.checks.iter().any(Check::is_failure) => Ok(ExitCode::FAILURE),
+            None => Ok(ExitCode::SUCCESS),
+        }
     }
 }
 
-/// One line: the checks, and the two replies that they are made from, as they came.
-fn as_json(checks: &[Check], health: &Told<Health>, account: Option<&Told<Account>>) -> String {
-    let checks = json!(checks);
-    let health = health.json.trim_end();
-    let account = account.map_or("null", |account| account.json.trim_end());
-    format!("{{\"checks\":{checks},\"readyz\":{health},\"account\":{account}}}\n")
+/// What the server knows; it fails only when that is nothing.
+async fn ask(client: &Client, resume: bool) -> anyhow::Result<Findings> {
+    let mut findings = Findings::default();
+    if resume {
+        client.resume().await?;
+        findings.checks.push(Check::ok("resume", "sending is tried again"));
+    }
+    let health = client.health().await?;
+    findings.checks.push(database(&health.body));
+    findings.readyz = Some(health.json);
+    match client.account().await {
+        Ok(Told { json, body }) => {
+            findings.checks.extend(account::checks(&body));
+            findings.account = Some(json);
+        }
+        Err(error) => findings.trouble = Some(error),
+    }
+    Ok(findings)
+}
+
+impl Findings {
+    /// One line.
+    fn as_json(&self) -> String {
+        let checks = json!(self.checks);
+        let replies = [&self.readyz, &self.account];
+        let [readyz, account] = replies.map(|reply| reply.as_deref().map_or("null", str::trim_end));
+        format!("{{\"checks\":{checks},\"readyz\":{readyz},\"account\":{account}}}\n")
+    }
 }
 
 /// Whether the server takes work at all.

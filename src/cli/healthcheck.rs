@@ -31,9 +31,8 @@ impl HealthcheckArgs {
         } else {
             // Whether there is a key matters to the server, not to its address.
             let config = Config::load(&self.settings.into_sources()?, true)?;
-            let server = format!("{}://{}", config.api.tls.scheme(), config::reachable(config.api.listen));
             // The certificate is for the names that others call it by. It is told nothing secret here.
-            (server, Trust::Anyone)
+            (config.api.url(), Trust::Anyone)
         };
         let (is_ready, state) = Client::new(&server, None, &trust)?.readiness().await?;
         print(&format!("{state}\n"))?;

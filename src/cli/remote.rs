@@ -34,13 +34,22 @@ pub(super) const TOKEN_HELP: &str =
 
 impl RemoteArgs {
     pub(super) fn connect(&self) -> anyhow::Result<Client> {
-        app::use_ring();
-        let Remote { server, token, ca } = Remote::from_process(self.server.clone(), self.ca_file.clone())?;
-        Client::new(server.as_str(), token, &Trust::from(ca))
+        connect(self.remote()?)
+    }
+
+    /// The server that is to be called.
+    pub(super) fn remote(&self) -> anyhow::Result<Remote> {
+        Ok(Remote::from_process(self.server.clone(), self.ca_file.clone())?)
     }
 
     /// Prints what the server said, as it came or in words.
     pub(super) fn print<T>(&self, told: &Told<T>, in_words: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
         if self.json { print(&format!("{}\n", told.json.trim_end())) } else { print(&in_words(&told.body)) }
     }
+}
+
+/// A client of this server.
+pub(super) fn connect(Remote { server, token, ca, .. }: Remote) -> anyhow::Result<Client> {
+    app::use_ring();
+    Client::new(server.as_str(), token, &Trust::from(ca))
 }

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use url::Url;
 
 use super::keys::{KEYS, Key, Kind};
+use super::problem::Origin;
 use super::settings::{Setting, Settings, Value};
 use super::sources::Sources;
 use super::values::DATA_DIR;
@@ -45,6 +46,13 @@ impl Sources {
             })
             .collect::<serde_json::Map<_, _>>()
             .into()
+    }
+
+    /// Where the value of this key comes from; `None` when there is no such key.
+    #[must_use]
+    pub fn origin(&self, key: &str, sandbox: bool) -> Option<Origin> {
+        let key = Key::find(key)?;
+        Some(Settings::gather(self, sandbox).get(key.name).origin.clone())
     }
 
     fn shown(&self, sandbox: bool) -> impl Iterator<Item = (&'static Key, Shown, String)> {

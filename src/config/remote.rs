@@ -27,6 +27,8 @@ const CA_LIMIT: u64 = 1024 * 1024;
 pub struct Remote {
     /// Where it is.
     pub server: ServerUrl,
+    /// Whether a flag or the environment said so.
+    pub is_named: bool,
     /// What it knows the caller by. It has no flag: other users of a machine see arguments.
     pub token: Option<Secret>,
     /// The certificates (PEM) that its own must come from, if not from those that the system trusts.
@@ -49,14 +51,16 @@ impl Remote {
         ca: Option<PathBuf>,
         env: &[(String, OsString)],
     ) -> Result<Self, Problem> {
-        let server = match (server, variable(env, SERVER)?) {
-            (Some(server), _) => server,
+        let named = match (server, variable(env, SERVER)?) {
+            (Some(server), _) => Some(server),
             (None, Some(text)) => {
-                text.parse().map_err(|error: InvalidServer| at(SERVER, error.to_string()))?
+                Some(text.parse().map_err(|error: InvalidServer| at(SERVER, error.to_string()))?)
             }
-            (None, None) => ServerUrl::default(),
+            (None, None) => None,
         };
-        Ok(Self { server, token: token(env)?, ca: ca_from_env(ca, env)? })
+        let is_named = named.is_some();
+        let server = named.unwrap_or_default();
+        Ok(Self { server, is_named, token: token(env)?, ca: ca_from_env(ca, env)? })
     }
 }
 
@@ -184,9 +188,10 @@ mod tests {
     fn the_flag_goes_before_the_environment_and_that_before_the_default() {
         let default = remote(&[(SERVER, ""), (TOKEN, "")]).unwrap();
         assert_eq!((default.server.as_str(), default.token.is_none()), ("http://127.0.0.1:8081", true));
+        assert!(!default.is_named);
         let env = [(SERVER.to_owned(), "https://box.example/pingbox/".into())];
         let named = Remote::from_env(None, None, &env).unwrap();
-        assert_eq!(named.server.as_str(), "https://box.example/pingbox");
+        assert_eq!((named.server.as_str(), named.is_named), ("https://box.example/pingbox", true));
         let flag: ServerUrl = "http://[::1]:1".parse().unwrap();
         assert_eq!(Remote::from_env(Some(flag.clone()), None, &env).unwrap().server, flag);
     }

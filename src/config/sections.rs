@@ -98,6 +98,14 @@ pub struct Api {
     pub max_wait: Duration,
 }
 
+impl Api {
+    /// Where it is reached from this machine, such as `http://127.0.0.1:8081`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.tls.scheme(), super::reachable(self.listen))
+    }
+}
+
 /// `api.auth`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {

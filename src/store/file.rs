@@ -2,6 +2,7 @@
 
 mod connection;
 mod inspection;
+mod prospect;
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -13,6 +14,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use super::db::Pool;
 use super::fault::Fault;
@@ -21,6 +23,7 @@ use super::writer::WriteConnection;
 use super::{Store, StoreError};
 use crate::model::Timestamp;
 
+pub(crate) use self::prospect::{Obstacle, look_for_file, look_for_folder};
 pub(super) use connection::{FileConnection, FileTransaction, Statements};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -36,6 +39,9 @@ const READERS: u32 = 4;
 /// Pages in the write-ahead log before the writer moves them into the database: 4 MiB. Measured
 /// best between 1,000 and 4,000 pages.
 const CHECKPOINT_PAGES: &str = "1000";
+
+/// Far longer than a [look](look_for_file) at the lock takes, which holds it meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Is written at the start, and taken away in the same transaction.
 const PROBE: &str = "INSERT INTO memory (name, value) VALUES ('probe', '')";
@@ -120,7 +126,7 @@ impl Store {
         if let Some(folder) = folder {
             make_folder(folder).await?;
         }
-        let lock = lock(path)?;
+        let lock = lock(path).await?;
         make_private(path).await.map_err(|error| FileError::Create(path.to_owned(), error))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -193,18 +199,28 @@ async fn make_folder(folder: &Path) -> Result<(), FileError> {
 
 /// Takes the database for this process. The lock lies on a file beside it, because SQLite has locks of
 /// its own on the database, and goes with the process however that ends.
-fn lock(path: &Path) -> Result<File, FileError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".lock");
-    let path_of_lock = path.with_file_name(name);
+async fn lock(path: &Path) -> Result<File, FileError> {
+    let path_of_lock = beside(path, ".lock");
     let create = |error| FileError::Create(path_of_lock.clone(), error);
     let file =
         File::options().write(true).create(true).truncate(false).open(&path_of_lock).map_err(create)?;
-    match file.try_lock() {
+    let mut tried = file.try_lock();
+    if let Err(TryLockError::WouldBlock) = tried {
+        sleep(LOOK).await;
+        tried = file.try_lock();
+    }
+    match tried {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(FileError::InUse(path.to_owned())),
         Err(TryLockError::Error(error)) => Err(create(error)),
     }
+}
+
+/// The file beside the database whose name ends in this.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    path.with_file_name(name)
 }
 
 /// Makes the file, if there is none, so that only its owner reads it: answers and the pingback secret

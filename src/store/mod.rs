@@ -45,6 +45,7 @@ pub(crate) use copy::{Copied, Copy, Step};
 pub(crate) use delivery::{Due, Look, Target, WebhookState};
 pub(crate) use event::{EventFilter, FeedEnds, Happened};
 pub(crate) use fault::Fault;
+pub(crate) use file::{Obstacle, look_for_file, look_for_folder};
 pub(crate) use health::Health;
 pub(crate) use listen::Topic;
 pub(crate) use outbox::{DeliveryFilter, Replayed};

@@ -67,6 +67,14 @@ pub(crate) enum ServerError {
         #[source]
         source: sqlx::Error,
     },
+    /// It could not be connected to when it was looked for.
+    #[error("PostgreSQL at {place} cannot be connected to ({cause})")]
+    Absent {
+        /// Host, port and name of the database.
+        place: String,
+        /// What happened.
+        cause: String,
+    },
     /// It is too old.
     #[error("PostgreSQL at {place} is version {found}, but 13 or later is needed")]
     TooOld {
@@ -116,6 +124,23 @@ impl Server {
             Some(url) => options(url, "database.listen_url"),
             None => self.options(),
         }
+    }
+
+    /// Whether it can be connected to at once and is fit to keep answers; where it is.
+    ///
+    /// # Errors
+    /// When it cannot be reached within 5 s, or is not fit.
+    pub(crate) async fn look(&self) -> Result<String, ServerError> {
+        let options = self.options()?;
+        let place = place(&options);
+        let connected = options.connect().await.map_err(|error| match error {
+            sqlx::Error::PoolTimedOut => format!("no answer within {} s", CONNECT_DEADLINE.as_secs()),
+            error => error.to_string(),
+        });
+        let mut connection =
+            connected.map_err(|cause| ServerError::Absent { place: place.clone(), cause })?;
+        check(&mut connection, &place).await?;
+        Ok(place)
     }
 
     /// A first connection, to a server that is fit to keep answers; and where it is: host, port and name of the

@@ -5,11 +5,10 @@ use std::path::Path;
 use pingbox::sandbox::DEFAULT_KEY;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, SECRET, reply, text_captcha};
-use crate::program::{NOWHERE, Server, TOKEN, emulation, get, http, outcome, pingbox};
-use crate::served::Served;
+use crate::harness::{SECRET, reply, text_captcha};
+use crate::program::{NOWHERE, TOKEN, http, outcome, pingbox};
+use crate::served::{Served, served};
 
 const WRONG_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 
@@ -17,35 +16,7 @@ const WRONG_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 const LINES: [&[&str]; 5] =
     [&["balance"], &["report", "1", "bad"], &["pingback", "list"], &["pingback", "rotate"], &["doctor"]];
 
-/// A service whose provider answers at once.
-fn served(knobs: &[&str], environment: &[(&str, &str)]) -> Served {
-    Served::start(&[&["--delay", "0"], knobs].concat(), environment)
-}
-
 impl Served {
-    /// A service of its own and an emulated provider, with this public URL or none.
-    fn without_sandbox(data: TempDir, provider: &Server, environment: &[(&str, &str)]) -> Self {
-        let mut command = pingbox(data.path(), &["serve"]);
-        command
-            .env("PINGBOX_PROVIDER__BASE_URL", provider.url("address"))
-            .env("PINGBOX_PROVIDER__API_KEY", DEFAULT_KEY)
-            .envs(environment.iter().copied());
-        Self { server: Server::start(&mut command), data }
-    }
-
-    /// The account once its registration is in this state.
-    async fn until_registration_is(&self, state: &str) -> Value {
-        let poll = async {
-            loop {
-                let account = get(self.server.url("api") + "/v1/account").await;
-                if account["registration"]["state"] == state {
-                    return account;
-                }
-            }
-        };
-        timeout(PATIENCE, poll).await.expect("it comes to that")
-    }
-
     /// The id of a task that is solved.
     async fn solved(&self) -> String {
         let request = http().post(self.server.url("api") + "/v1/tasks?wait=15").json(&text_captcha());
@@ -254,84 +225,6 @@ fn a_client_line_that_makes_no_sense_exits_with_2() {
     }
 }
 
-#[tokio::test]
-async fn the_doctor_finds_nothing_wrong_with_a_sound_service() {
-    let served = served(&[], &[]);
-    served.until_registration_is("registered").await;
-    let (code, text, _) = served.outcome(&["doctor"]);
-    assert_eq!(code, Some(0), "{text}");
-    assert!(text.lines().count() == 7 && text.lines().all(|line| line.starts_with("ok ")), "{text}");
-    let (code, json, _) = served.outcome(&["doctor", "--json"]);
-    let found: Value = json.parse().unwrap();
-    assert_eq!(
-        (code, &found["checks"][0]),
-        (
-            Some(0),
-            &json!({
-                "name": "database", "result": "ok", "reason": "takes writes", "remedy": null,
-            })
-        )
-    );
-    assert_eq!((&found["readyz"]["ready"], &found["account"]["balance"]), (&json!(true), &json!("1000")));
-}
-
-#[tokio::test]
-async fn the_doctor_finds_a_stop_for_a_wrong_key_and_ends_it() {
-    let code = "ERROR_KEY_DOES_NOT_EXIST";
-    let served = served(&["--code", code, "--result-code", code], &[]);
-    let is_stopped = async {
-        while get(served.server.url("api") + "/v1/account").await["backoff"]["in_php"]["code"] != code {}
-    };
-    timeout(PATIENCE, is_stopped).await.expect("it finds that out by itself");
-    for line in [&["doctor"][..], &["doctor", "--resume"]] {
-        let (code, text, _) = served.outcome(line);
-        assert_eq!(code, Some(1), "{text}");
-        let is_found = |what: &str| text.lines().any(|line| line.starts_with(what));
-        assert!(is_found("fail  sending ") && is_found("fail  key "), "{text}");
-        assert!(text.contains("pingbox doctor --resume") && text.contains("provider.api_key"), "{text}");
-    }
-    served.turn(json!({"code": null, "result_code": null})).await;
-    assert_eq!(served.outcome(&["doctor"]).0, Some(1), "only an operator ends it");
-    let (code, text, _) = served.outcome(&["doctor", "--resume"]);
-    assert_eq!(code, Some(0), "{text}");
-    assert!(text.starts_with("ok    resume ") && text.contains("ok    key "), "{text}");
-}
-
-#[test]
-fn to_the_doctor_polling_mode_is_no_illness() {
-    let data = TempDir::new().unwrap();
-    let provider = emulation(data.path(), &[]);
-    let served = Served::without_sandbox(data, &provider, &[]);
-    let (code, text, _) = served.outcome(&["doctor"]);
-    assert_eq!(code, Some(0), "{text}");
-    let line = text.lines().find(|line| line.contains(" registration ")).unwrap();
-    assert!(line.starts_with("note ") && line.contains("polling mode"), "{line}");
-    assert!(line.contains("-> set public.url"), "{line}");
-}
-
-#[tokio::test]
-async fn the_doctor_tells_what_to_do_about_a_refused_registration() {
-    let data = TempDir::new().unwrap();
-    let provider = emulation(data.path(), &[]);
-    let url = [("PINGBOX_PUBLIC__URL", "https://192.0.2.9")];
-    let served = Served::without_sandbox(data, &provider, &url);
-    served.until_registration_is("refused").await;
-    let (code, text, _) = served.outcome(&["doctor"]);
-    assert_eq!(code, Some(1), "{text}");
-    let failures: Vec<_> = text.lines().filter(|line| line.starts_with("fail ")).collect();
-    insta::assert_snapshot!(failures.join("\n"), @"fail  registration  refused: ERROR_IP_ADDRES: the request must come from the address that public.url points to: run pingbox behind that address, or add the URL once from there -> it is tried again every 10 minutes; until then answers are asked for (polling mode)");
-}
-
-#[test]
-fn the_doctor_shows_what_it_knows_before_a_failure() {
-    let served = served(&[], &[("PINGBOX_API__TOKEN", TOKEN)]);
-    let (code, text, explanation) = served.outcome(&["doctor"]);
-    assert_eq!((code, text.as_str()), (Some(1), "ok    database      takes writes\n"));
-    assert!(explanation.contains("wants a token"), "{explanation}");
-    let (_, json, _) = served.outcome(&["doctor", "--json"]);
-    assert_eq!(json.parse::<Value>().unwrap()["account"], Value::Null);
-}
-
 #[test]
 fn help_of_balance() {
     insta::assert_snapshot!(help(&["balance"]), @r"
@@ -442,24 +335,5 @@ fn help_of_pingback() {
           --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
           --json            Print the server's JSON as it came
       -h, --help            Print help
-    ");
-}
-
-#[test]
-fn help_of_doctor() {
-    insta::assert_snapshot!(help(&["doctor"]), @r"
-    Find out what keeps a running server from its work, and what helps
-
-    Usage: pingbox doctor [OPTIONS]
-
-    Options:
-          --resume          First have the server send again what it stopped sending, because you have
-                            put the cause right
-          --server <URL>    The server's address [env: PINGBOX_SERVER] [default: http://127.0.0.1:8081]
-          --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
-          --json            Print the server's JSON as it came
-      -h, --help            Print help
-
-    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
     ");
 }

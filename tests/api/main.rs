@@ -8,6 +8,7 @@ mod backoff;
 mod bad_input;
 mod cli;
 mod cli_client;
+mod cli_doctor;
 mod cli_solve;
 mod compat;
 mod contract;

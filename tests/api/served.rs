@@ -5,9 +5,15 @@ use std::process::Command;
 use reqwest::StatusCode;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::timeout;
 
-use crate::harness::reply;
-use crate::program::{Server, http, outcome, pingbox};
+use crate::harness::{PATIENCE, reply};
+use crate::program::{Server, get, http, outcome, pingbox};
+
+/// A service whose provider answers at once.
+pub(crate) fn served(knobs: &[&str], environment: &[(&str, &str)]) -> Served {
+    Served::start(&[&["--delay", "0"], knobs].concat(), environment)
+}
 
 pub(crate) struct Served {
     pub(crate) server: Server,
@@ -39,5 +45,18 @@ impl Served {
     pub(crate) async fn turn(&self, knobs: Value) {
         let (status, reply) = reply(http().post(self.server.emulation() + "/sandbox").json(&knobs)).await;
         assert_eq!(status, StatusCode::OK, "{reply}");
+    }
+
+    /// The account once its registration is in this state.
+    pub(crate) async fn until_registration_is(&self, state: &str) -> Value {
+        let poll = async {
+            loop {
+                let account = get(self.server.url("api") + "/v1/account").await;
+                if account["registration"]["state"] == state {
+                    return account;
+                }
+            }
+        };
+        timeout(PATIENCE, poll).await.expect("it comes to that")
     }
 }

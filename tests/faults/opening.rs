@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::database::Database;
 use crate::failing::{Faults, IO_ERROR, NO_ACCESS, NO_SPACE, READ_ONLY};
-use crate::program::{Server, outcome, pingbox};
+use crate::program::{Server, free_address, outcome, pingbox};
 use crate::room::Room;
 
 fn serve(data: &Path) -> Command {
@@ -67,6 +67,28 @@ fn a_disk_that_is_full_at_the_start_is_told_of() {
     );
     room.clear();
     Server::start(&mut room.inside(&serve(room.path())));
+}
+
+/// The lines of `doctor` that begin with `fail`, for a disk on which no service runs.
+async fn failures(room: &Room) -> String {
+    let mut command = pingbox(room.path(), &["doctor", "--sandbox"]);
+    command.env("PINGBOX_API__LISTEN", free_address().await);
+    let (code, text, stderr) = outcome(&mut room.inside(&command));
+    assert_eq!((code, stderr.as_str()), (Some(1), ""), "{text}");
+    let failures = text.lines().filter(|line| line.starts_with("fail") && !line.starts_with("fail  server "));
+    failures.collect::<Vec<_>>().join("\n").replace(room.path().to_str().unwrap(), "DATA")
+}
+
+#[tokio::test]
+async fn the_doctor_finds_a_disk_that_is_full_or_read_only() {
+    let Some(room) = Room::new(200) else { return };
+    assert_eq!(failures(&room).await, "");
+    room.fill();
+    insta::assert_snapshot!(failures(&room).await, @"fail  disk          0 MiB of 200 MiB are free -> free some space, have retention.answers and retention.tasks keep less, or move data.dir to a larger disk");
+    room.clear();
+    assert_eq!(std::fs::read_dir(room.seen()).unwrap().count(), 0, "it leaves nothing behind");
+    room.make_read_only();
+    insta::assert_snapshot!(failures(&room).await, @"fail  data          DATA cannot be written (Read-only file system (os error 30)) -> mount its file system writable, or set data.dir to another folder");
 }
 
 #[test]
