@@ -112,6 +112,7 @@ impl Wiring<'_> {
             daily_limit,
             address_rules: AddressRules::new(self.config.webhooks.allow_private.clone()),
             rotation: setup::rotation(self.config),
+            has_url_per_task: self.config.pingback.url_mode == UrlMode::PerTask,
             uploads: Semaphore::new(http::UPLOADS),
             script_uploads: Arc::new(Semaphore::new(http::UPLOADS)),
             shutdown: self.shutdown.clone(),

@@ -6,6 +6,7 @@ mod disk;
 mod folder;
 mod here;
 mod ports;
+mod probe;
 mod settings;
 
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ pub(super) struct DoctorArgs {
     /// First have the server send again what it stopped sending, because you have put the cause right
     #[arg(long)]
     resume: bool,
+    /// Then have one text captcha solved, to learn how its answer comes: this costs about 0.001
+    #[arg(long)]
+    probe: bool,
     /// Where no server answers: look at the settings as `serve --sandbox` would
     #[arg(long)]
     sandbox: bool,
@@ -41,6 +45,8 @@ struct Findings {
     checks: Vec<Check>,
     readyz: Option<String>,
     account: Option<String>,
+    /// Of the captcha that was spent.
+    task: Option<String>,
     /// Why there is no more.
     trouble: Option<anyhow::Error>,
 }
@@ -51,7 +57,7 @@ impl DoctorArgs {
         let mut remote = self.remote.remote()?;
         let here = Here::new(self.settings, self.sandbox);
         let is_here = here.settle(&mut remote);
-        let findings = match ask(&remote::connect(remote)?, self.resume).await {
+        let findings = match ask(&remote::connect(remote)?, self.resume, self.probe).await {
             Err(error) if is_here => {
                 let checks = here.checks(&error.downcast::<NoServer>()?).await;
                 Findings { checks, ..Findings::default() }
@@ -72,7 +78,7 @@ impl DoctorArgs {
 }
 
 /// What the server knows; it fails only when that is nothing.
-async fn ask(client: &Client, resume: bool) -> anyhow::Result<Findings> {
+async fn ask(client: &Client, resume: bool, probe: bool) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
     if resume {
         client.resume().await?;
@@ -81,12 +87,22 @@ async fn ask(client: &Client, resume: bool) -> anyhow::Result<Findings> {
     let health = client.health().await?;
     findings.checks.push(database(&health.body));
     findings.readyz = Some(health.json);
-    match client.account().await {
+    let account = match client.account().await {
         Ok(Told { json, body }) => {
             findings.checks.extend(account::checks(&body));
             findings.account = Some(json);
+            body
         }
-        Err(error) => findings.trouble = Some(error),
+        Err(error) => return Ok(Findings { trouble: Some(error), ..findings }),
+    };
+    if probe {
+        match probe::probe(client, &account).await {
+            Ok((check, task)) => {
+                findings.checks.push(check);
+                findings.task = task;
+            }
+            Err(error) => findings.trouble = Some(error),
+        }
     }
     Ok(findings)
 }
@@ -95,9 +111,9 @@ impl Findings {
     /// One line.
     fn as_json(&self) -> String {
         let checks = json!(self.checks);
-        let replies = [&self.readyz, &self.account];
-        let [readyz, account] = replies.map(|reply| reply.as_deref().map_or("null", str::trim_end));
-        format!("{{\"checks\":{checks},\"readyz\":{readyz},\"account\":{account}}}\n")
+        let replies = [&self.readyz, &self.account, &self.task];
+        let [readyz, account, task] = replies.map(|reply| reply.as_deref().map_or("null", str::trim_end));
+        format!("{{\"checks\":{checks},\"readyz\":{readyz},\"account\":{account},\"task\":{task}}}\n")
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Account {
     pub(crate) credit: Credit,
     pub(crate) backoff: Backoff,
     pub(crate) registration: Registration,
+    /// `pingback`, or `polling` when none can come.
+    pub(crate) answers: String,
     /// Why queued tasks wait, if they do.
     pub(crate) reason: Option<String>,
 }
@@ -91,6 +93,8 @@ pub(crate) struct Registration {
     pub(crate) state: String,
     /// Our URL without its secret.
     pub(crate) url: Option<String>,
+    /// `shared` or `per_task`; earlier servers do not tell.
+    pub(crate) url_mode: Option<String>,
     /// What is wrong, and what to do about it.
     pub(crate) detail: String,
 }

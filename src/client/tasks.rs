@@ -20,6 +20,10 @@ pub(crate) struct TaskLine {
     pub(crate) answer: Option<TaskAnswer>,
     pub(crate) error: Option<TaskError>,
     pub(crate) price: Option<String>,
+    /// How the answer came: `pingback` or `reconcile`.
+    pub(crate) via: Option<String>,
+    /// How long the provider took.
+    pub(crate) solve_ms: Option<u64>,
     /// Why it waits.
     pub(crate) reason: Option<String>,
 }
@@ -48,6 +52,11 @@ impl TaskLine {
 
     pub(crate) fn is_solved(&self) -> bool {
         self.status == Status::Solved.as_str()
+    }
+
+    /// Whether the server keeps it back, and why.
+    pub(crate) fn why_it_waits(&self) -> Option<&str> {
+        self.reason.as_deref().filter(|_| self.status == Status::Queued.as_str())
     }
 
     /// The answer's text; else why there is none.
@@ -107,6 +116,11 @@ impl Client {
     pub(crate) async fn task(&self, id: TaskId, wait: Duration) -> anyhow::Result<Told<TaskLine>> {
         let request = self.request(Method::GET, &format!("/v1/tasks/{id}"));
         self.ask(request.query(&[("wait", wait.as_secs())]).timeout(wait + GRACE)).await
+    }
+
+    /// Cancels a task that was not sent.
+    pub(crate) async fn cancel(&self, id: TaskId) -> anyhow::Result<Told<TaskLine>> {
+        self.ask(self.request(Method::DELETE, &format!("/v1/tasks/{id}"))).await
     }
 
     /// These tasks as soon as one of them has ended, else as they stand after the wait. The server

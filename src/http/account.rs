@@ -127,6 +127,9 @@ struct RegistrationBody {
     /// Our URL without its secret; `null`: there is none.
     #[schemars(example = &"https://pingbox.example.com/pingback/***")]
     url: Option<String>,
+    /// `per_task`: each task is sent with a URL of its own below that one.
+    #[schemars(extend("enum" = ["shared", "per_task"]))]
+    url_mode: &'static str,
     /// What is wrong, and what to do about it.
     #[schemars(example = &"registered")]
     detail: String,
@@ -174,6 +177,7 @@ impl AppState {
             registration: RegistrationBody {
                 state: registration.as_str(),
                 url: account.urls().current().map(|url| url.to_string()),
+                url_mode: if self.has_url_per_task { "per_task" } else { "shared" },
                 detail: registration.to_string(),
             },
             answers: if account.why_polling().is_some() { "polling" } else { "pingback" },

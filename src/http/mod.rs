@@ -122,6 +122,8 @@ pub(crate) struct AppState {
     /// Which addresses callers may have called.
     pub(crate) address_rules: AddressRules,
     pub(crate) rotation: Rotation,
+    /// Whether each task is sent with a pingback URL of its own.
+    pub(crate) has_url_per_task: bool,
     pub(crate) uploads: Semaphore,
     /// The same for `in.php`.
     pub(crate) script_uploads: Arc<Semaphore>,

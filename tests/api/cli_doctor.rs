@@ -308,3 +308,63 @@ async fn a_postgres_that_does_not_answer_is_told_of_without_its_password() {
     assert!(line.starts_with("fail  postgres ") && line.contains("127.0.0.1:9, database pingbox"), "{line}");
     assert!(line.contains("-> see to it that it runs") && !line.contains("s3cret"), "{line}");
 }
+
+#[tokio::test]
+async fn a_probe_tells_whether_pingbacks_come_to_a_url_for_each_task() {
+    for (url_mode, said) in [("per_task", "per_task works"), ("shared", "the URL that all tasks share")] {
+        let served = served(&[], &[("PINGBOX_PINGBACK__URL_MODE", url_mode)]);
+        served.until_registration_is("registered").await;
+        let (code, text, explanation) = served.outcome(&["doctor", "--probe"]);
+        assert_eq!(code, Some(0), "{text}{explanation}");
+        let line = lines(&text, "ok    probe ");
+        assert!(line.contains("by pingback") && line.contains(said), "{text}");
+        assert!(
+            explanation
+                .starts_with("pingbox: --probe has one text captcha solved, which costs about 0.001\n")
+        );
+        assert_eq!(get(served.server.emulation() + "/sandbox").await["counters"]["submitted"], 1);
+    }
+}
+
+#[tokio::test]
+async fn a_probe_finds_a_provider_that_sends_to_the_registered_url_alone() {
+    let served = served(&["--registration", "exact"], &[("PINGBOX_PINGBACK__URL_MODE", "per_task")]);
+    served.until_registration_is("registered").await;
+    let (code, text, _) = served.outcome(&["doctor", "--probe", "--json"]);
+    let found: Value = text.parse().unwrap();
+    let check = found["checks"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (code, &check["name"], &check["result"]),
+        (Some(1), &json!("probe"), &json!("fail")),
+        "{text}"
+    );
+    assert!(check["remedy"].as_str().unwrap().starts_with("set pingback.url_mode to shared"), "{check}");
+    assert_eq!((&found["task"]["status"], &found["task"]["via"]), (&json!("solved"), &json!("reconcile")));
+}
+
+#[tokio::test]
+async fn a_probe_waits_for_better_times() {
+    let served = served(&["--code", "ERROR_ZERO_BALANCE"], &[]);
+    let (sent, kept_back) =
+        (served.diagnosis(&["--probe"], "fail  probe "), served.diagnosis(&["--probe"], "fail  probe "));
+    assert_eq!((sent.0, kept_back.0), (Some(1), Some(1)));
+    insta::assert_snapshot!([sent.1, kept_back.1].join("\n"), @r"
+    fail  probe         not sent, and cancelled: ERROR_ZERO_BALANCE: the account has no money left -> see what `pingbox doctor` says, and probe again
+    fail  probe         not tried: captchas are not sent at the moment -> do what the lines above say, and probe again
+    ");
+    let tasks = get(served.server.url("api") + "/v1/tasks").await["tasks"].clone();
+    assert_eq!((tasks.as_array().unwrap().len(), &tasks[0]["status"]), (1, &json!("cancelled")), "{tasks}");
+}
+
+#[test]
+fn a_probe_needs_a_token_that_may_submit() {
+    let served = served(&[], &[("PINGBOX_API__TOKEN", TOKEN)]);
+    let make = ["token", "create", "--name", "reader", "--scopes", "read"];
+    let (_, token, _) = outcome(served.command(&make).env("PINGBOX_TOKEN", TOKEN));
+    let mut command = served.command(&["doctor", "--probe"]);
+    let (code, text, explanation) = outcome(command.env("PINGBOX_TOKEN", token.trim_end()));
+    assert_eq!(code, Some(1));
+    assert!(text.contains(" spending ") && !text.contains(" probe "), "{text}");
+    let last = explanation.lines().last().unwrap();
+    insta::assert_snapshot!(last, @"pingbox: the token lacks the scope submit: set PINGBOX_TOKEN to one that has it");
+}

@@ -161,7 +161,8 @@ mod tests {
             "spend": {"today": "0.5", "daily_limit": "2", "by_type": {}},
             "credit": {"left": 1200, "most": 1200, "per_captcha": 20},
             "backoff": {"in_php": null, "res_php": null},
-            "registration": {"state": "registered", "url": "https://a.example/pingback/***", "detail": "registered"},
+            "registration": {"state": "registered", "url": "https://a.example/pingback/***", "url_mode": "shared",
+                             "detail": "registered"},
             "answers": "pingback", "reason": null,
         });
         for (path, value) in changes {
