@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::remote::{RemoteArgs, TOKEN_HELP};
+use super::remote::{READ_TOKEN, RemoteArgs};
 use crate::client::Account;
 
 /// The arguments of `balance`.
 #[derive(Args, Debug)]
-#[command(after_help = TOKEN_HELP)]
+#[command(after_help = READ_TOKEN)]
 pub(super) struct BalanceArgs {
     #[command(flatten)]
     remote: RemoteArgs,

@@ -11,7 +11,7 @@ use crate::model::Timestamp;
 /// What to do with the configuration.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Print the annotated configuration file, with every setting and its default
+    /// Print an annotated configuration file, with every setting and its default, to begin with
     Init,
     /// Show every effective setting and where it came from, secrets as ***
     Print {

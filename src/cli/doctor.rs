@@ -16,13 +16,13 @@ use serde_json::json;
 
 use self::check::Check;
 use self::here::Here;
-use super::remote::{self, TOKEN_HELP, RemoteArgs};
+use super::remote::{self, DOCTOR_TOKEN, RemoteArgs};
 use super::{SettingsArgs, print};
 use crate::client::{Client, Health, NoServer, Told};
 
 /// The arguments of `doctor`.
 #[derive(Args, Debug)]
-#[command(after_help = TOKEN_HELP)]
+#[command(after_help = DOCTOR_TOKEN)]
 pub(super) struct DoctorArgs {
     /// First have the server send again what it stopped sending, because you have put the cause right
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::remote::{RemoteArgs, TOKEN_HELP};
+use super::remote::{READ_TOKEN, RemoteArgs};
 use super::{NOT_READY, print, tell};
 use crate::model::TaskId;
 
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// The arguments of `get`.
 #[derive(Args, Debug)]
-#[command(after_help = TOKEN_HELP)]
+#[command(after_help = READ_TOKEN)]
 pub(super) struct GetArgs {
     /// The task's id
     id: TaskId,

@@ -47,10 +47,16 @@ use crate::app;
 /// The exit code for what was asked for, but not ready in time.
 const NOT_READY: u8 = 3;
 
+const FIRST_STEPS: &str = "\
+First steps:
+  pingbox serve --sandbox    Try it; the dashboard is at http://127.0.0.1:8081
+  pingbox solve captcha.png  Have an image solved, in another terminal
+  pingbox doctor             Find out what is missing, and what to do about it";
+
 /// A self-hosted pingback receiver for the SolveCaptcha API: every answer is on disk before the
 /// provider hears 200, and every caller that waits for it is woken at once.
 #[derive(Debug, Parser)]
-#[command(name = "pingbox", version, max_term_width = 100)]
+#[command(name = "pingbox", version, max_term_width = 100, after_help = FIRST_STEPS)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -74,12 +80,12 @@ enum Command {
     Pingback(PingbackArgs),
     /// Make, list or revoke the tokens that callers show
     Token(TokenArgs),
-    /// Find out what keeps a running server from its work, and what helps
+    /// Find out what keeps a server from its work, or from starting, and what helps
     Doctor(DoctorArgs),
     /// Show, check or begin a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// The certificate that clients have to trust where a listener has one of its own
+    /// Show the certificate that clients have to trust where a listener has one of its own
     #[command(subcommand)]
     Tls(TlsCommand),
     /// Copy the SQLite file, also while the server runs, and check the copy
@@ -105,12 +111,23 @@ impl Cli {
 
     /// `serve` takes the sandbox's knobs only beside `--sandbox`: elsewhere they would do nothing.
     fn command_line() -> clap::Command {
+        // What is said of a command is not said of its subcommands by itself.
+        let for_admins = |command: clap::Command| {
+            command.mut_subcommands(|command| command.after_help(remote::ADMIN_TOKEN))
+        };
         let knobs = SandboxArgs::augment_args(clap::Command::new("knobs"));
         let is_knob = |arg: &clap::Arg| knobs.get_arguments().any(|knob| knob.get_id() == arg.get_id());
         Self::command()
             .mut_subcommand("solve", |solve| {
                 solve.mut_arg("json", |json| json.help("The same as --format jsonl"))
             })
+            .mut_subcommand("doctor", |doctor| {
+                doctor.mut_arg("json", |json| {
+                    json.help("Print one JSON object: the checks, and the server's replies as they came")
+                })
+            })
+            .mut_subcommand("pingback", for_admins)
+            .mut_subcommand("token", for_admins)
             .mut_subcommand("serve", |serve| {
                 serve.mut_args(|arg| if is_knob(&arg) { arg.requires("sandbox") } else { arg })
             })

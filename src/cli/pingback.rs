@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::remote::{RemoteArgs, TOKEN_HELP};
+use super::remote::{ADMIN_TOKEN, RemoteArgs};
 use crate::client::{PingbackList, Rotated, Rotation};
 
 /// The arguments of `pingback`.
 #[derive(Args, Debug)]
-#[command(after_help = TOKEN_HELP)]
+#[command(after_help = ADMIN_TOKEN)]
 pub(super) struct PingbackArgs {
     #[command(subcommand)]
     command: PingbackCommand,

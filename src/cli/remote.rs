@@ -28,9 +28,23 @@ const SERVER_HELP: &str = "The server's address [env: PINGBOX_SERVER] [default: 
 pub(super) const CA_HELP: &str =
     "The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]";
 
-/// Where the token comes from, for `--help`.
-pub(super) const TOKEN_HELP: &str =
-    "The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.";
+/// Where the token comes from, and what it has to be good for, for `--help`.
+macro_rules! token_help {
+    ($needs:literal) => {
+        concat!(
+            "The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names. It needs ",
+            $needs,
+            "."
+        )
+    };
+}
+
+pub(super) const READ_TOKEN: &str = token_help!("the scope read");
+pub(super) const SUBMIT_TOKEN: &str = token_help!("the scope submit");
+pub(super) const SOLVE_TOKEN: &str = token_help!("the scopes submit and read");
+pub(super) const ADMIN_TOKEN: &str = token_help!("the scope admin");
+pub(super) const DOCTOR_TOKEN: &str =
+    token_help!("the scope read, for --probe submit as well, and for --resume admin");
 
 impl RemoteArgs {
     pub(super) fn connect(&self) -> anyhow::Result<Client> {

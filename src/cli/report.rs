@@ -6,13 +6,13 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::NOT_READY;
-use super::remote::{RemoteArgs, TOKEN_HELP};
+use super::remote::{RemoteArgs, SUBMIT_TOKEN};
 use crate::client::{Report, ReportStatus};
 use crate::model::{ErrorCode, TaskId, Verdict};
 
 /// The arguments of `report`.
 #[derive(Args, Debug)]
-#[command(after_help = TOKEN_HELP)]
+#[command(after_help = SUBMIT_TOKEN)]
 pub(super) struct ReportArgs {
     /// The task's id
     id: TaskId,

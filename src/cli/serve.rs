@@ -12,8 +12,14 @@ use crate::config::Config;
 use crate::shutdown::Signals;
 use crate::telemetry;
 
+const HELP: &str = "Settings are flags (--help lists them), variables of the environment, or lines of a file: `pingbox config \
+                    init` prints one with every setting explained. Secrets have no flag: give the key of your account \
+                    as PINGBOX_PROVIDER__API_KEY, or in the file that PINGBOX_PROVIDER__API_KEY_FILE names.\n\n\
+                    When it does not start, or does not do its work, `pingbox doctor` says why.";
+
 /// The arguments of `serve`.
 #[derive(Args, Debug)]
+#[command(after_help = HELP)]
 pub(super) struct ServeArgs {
     /// Use a built-in emulation of the provider: no key, no account, no internet
     #[arg(long)]

@@ -20,7 +20,7 @@ use self::captcha::{Field, Options};
 use self::output::{Format, Output};
 use self::progress::Progress;
 use self::run::{End, Run};
-use super::remote::{RemoteArgs, TOKEN_HELP};
+use super::remote::{RemoteArgs, SOLVE_TOKEN};
 use super::{NOT_READY, tell};
 use crate::model::CaptchaType;
 
@@ -30,7 +30,7 @@ const HELP: &str = "The same command again goes on where it ended: files that --
 
 /// The arguments of `solve`.
 #[derive(Args, Debug)]
-#[command(after_help = format!("{HELP}{TOKEN_HELP}"))]
+#[command(after_help = format!("{HELP}{SOLVE_TOKEN}"))]
 pub(super) struct SolveArgs {
     /// Images (jpg, gif, png), and folders of them
     #[arg(required = true, value_name = "FILE")]

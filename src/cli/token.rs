@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::remote::{RemoteArgs, TOKEN_HELP};
+use super::remote::{ADMIN_TOKEN, RemoteArgs};
 use crate::client::{NewToken, TokenList};
 use crate::model::Scopes;
 
 /// The arguments of `token`.
 #[derive(Args, Debug)]
-#[command(after_help = TOKEN_HELP)]
+#[command(after_help = ADMIN_TOKEN)]
 pub(super) struct TokenArgs {
     #[command(subcommand)]
     command: TokenCommand,

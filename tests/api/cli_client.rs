@@ -238,7 +238,8 @@ fn help_of_balance() {
           --json            Print the server's JSON as it came
       -h, --help            Print help
 
-    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
+    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names. It needs the
+    scope read.
     ");
 }
 
@@ -259,7 +260,8 @@ fn help_of_report() {
           --json            Print the server's JSON as it came
       -h, --help            Print help
 
-    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
+    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names. It needs the
+    scope submit.
     ");
 }
 
@@ -283,7 +285,8 @@ fn help_of_pingback() {
           --json            Print the server's JSON as it came
       -h, --help            Print help
 
-    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names.
+    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names. It needs the
+    scope admin.
     ");
     insta::assert_snapshot!(help(&["pingback", "list"]), @r"
     List the URLs that the provider knows
@@ -295,6 +298,9 @@ fn help_of_pingback() {
           --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
           --json            Print the server's JSON as it came
       -h, --help            Print help
+
+    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names. It needs the
+    scope admin.
     ");
     insta::assert_snapshot!(help(&["pingback", "add"]), @r"
     Add a URL for programs other than pingbox
@@ -309,6 +315,9 @@ fn help_of_pingback() {
           --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
           --json            Print the server's JSON as it came
       -h, --help            Print help
+
+    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names. It needs the
+    scope admin.
     ");
     insta::assert_snapshot!(help(&["pingback", "del"]), @r"
     Delete a URL
@@ -324,6 +333,9 @@ fn help_of_pingback() {
           --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
           --json            Print the server's JSON as it came
       -h, --help            Print help
+
+    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names. It needs the
+    scope admin.
     ");
     insta::assert_snapshot!(help(&["pingback", "rotate"]), @r"
     Give pingbox's own URL another secret; the old one stays valid until its tasks are done
@@ -335,5 +347,8 @@ fn help_of_pingback() {
           --ca-file <FILE>  The CA (PEM) to trust, as `pingbox tls ca` prints it [env: PINGBOX_CA_FILE]
           --json            Print the server's JSON as it came
       -h, --help            Print help
+
+    The token is read from PINGBOX_TOKEN, or from the file that PINGBOX_TOKEN_FILE names. It needs the
+    scope admin.
     ");
 }

@@ -228,16 +228,22 @@ fn each_shell_gets_a_script_that_knows_the_commands() {
 #[test]
 fn help_of_all_commands() {
     // The short one: the settings, which --help lists too, have a test of their own.
-    const LINES: [&[&str]; 15] = [
+    const LINES: [&[&str]; 21] = [
         &[],
         &["solve"],
         &["get"],
+        &["doctor"],
         &["completions"],
         &["sandbox"],
         &["token"],
         &["token", "create"],
+        &["token", "list"],
+        &["token", "revoke"],
         &["config"],
         &["config", "init"],
+        &["config", "print"],
+        &["config", "check"],
+        &["tls"],
         &["tls", "ca"],
         &["backup"],
         &["copy"],
