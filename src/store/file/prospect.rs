@@ -84,6 +84,7 @@ pub(crate) fn look_for_folder(folder: &Path) -> Result<PathBuf, Obstacle> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lock;
     use super::*;
     use crate::model::Timestamp;
     use crate::store::Store;
@@ -134,7 +135,8 @@ mod tests {
         let path = folder.path().join("test.db");
         let look = File::create(beside(&path, ".lock")).unwrap();
         look.lock_shared().unwrap();
-        let (opened, ()) = tokio::join!(Store::open(&path, Timestamp::now()), async { drop(look) });
-        opened.unwrap();
+        // The first try is before its first wait.
+        let (taken, ()) = tokio::join!(lock(&path), async { drop(look) });
+        taken.unwrap();
     }
 }
