@@ -64,7 +64,7 @@ fn keeping(folder: &Path) -> io::Result<Keeping> {
     const CIFS: u32 = 0xff53_4d42;
     const SMB2: u32 = 0xfe53_4d42;
     // Its type is as wide as the machine's words, and signed on some.
-    let kind = rustix::fs::statfs(folder)?.f_type & 0xffff_ffff;
+    let kind = i128::from(rustix::fs::statfs(folder)?.f_type) & 0xffff_ffff;
     Ok(match u32::try_from(kind) {
         Ok(TMPFS | RAMFS) => Keeping::UntilRestart,
         Ok(OVERLAYFS) => Keeping::WithContainer,
