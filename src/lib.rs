@@ -16,6 +16,7 @@
 //! | `feed` | the events, read while they grow |
 //! | `counters` | figures that only grow, for metrics |
 //! | `provider` | the client of `in.php` and `res.php` |
+//! | `selfcheck` | calls the service by its public URL, looks at its disk |
 //! | `account` | the only way to it: pauses, credit, the proof of the key |
 //! | `replicas` | what those that share a database know of each other, and which of them leads |
 //! | `dispatcher` | sends queued tasks to the provider |
@@ -50,6 +51,7 @@ mod replicas;
 mod reporter;
 mod retention;
 pub mod sandbox;
+mod selfcheck;
 pub mod shutdown;
 mod store;
 mod sync;

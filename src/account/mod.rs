@@ -37,7 +37,8 @@ use crate::model::{
     Timestamp,
 };
 use crate::provider::{
-    LoopMark, PingbackUrl, PingbackUrls, Provider, ProviderError, Question, Reply, Shape, explain, signal,
+    ClockOffset, LoopMark, PingbackUrl, PingbackUrls, Provider, ProviderError, Question, Reply, Shape,
+    explain, signal,
 };
 use crate::replicas::Lead;
 use crate::store::{AccountId, Store, StoreError};
@@ -337,6 +338,11 @@ impl Account {
     /// What our requests carry, by which they are known when they come back.
     pub(crate) fn mark(&self) -> &LoopMark {
         self.0.provider.mark()
+    }
+
+    /// How far our clock is from the provider's, as its last reply told; `None` when none did.
+    pub(crate) fn clock(&self) -> Option<ClockOffset> {
+        self.0.provider.clock()
     }
 
     /// What was called so far, and what came of it.

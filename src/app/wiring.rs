@@ -1,5 +1,6 @@
 //! What is built for one configuration, part by part, and started.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use super::parts::Parts;
 use super::tokens::TokenKeeper;
 use super::{Listeners, clock, replicas, setup};
 use crate::account::{self, Account, Registration};
-use crate::config::{Config, Unconfirmed, UrlMode};
+use crate::config::{Config, DatabaseUrl, Unconfirmed, UrlMode};
 use crate::dashboard::{self, About, Dashboard};
 use crate::delivery::{Deadlines, Deliverer, Messenger, Rhythm, SystemNames};
 use crate::dispatcher::{Dispatcher, Sender, Spacing};
@@ -29,6 +30,7 @@ use crate::replicas::Lead;
 use crate::reporter::{ReportDesk, Reporter};
 use crate::retention::Retention;
 use crate::sandbox::Sandbox;
+use crate::selfcheck::{CheckKey, SelfCheck};
 use crate::store::{AccountId, Store};
 use crate::tls::Keeper;
 
@@ -89,7 +91,10 @@ impl Wiring<'_> {
         let connections =
             Connections { public: TaskTracker::new(), api: TaskTracker::new(), most: listeners.connections };
         let public = (listeners.public, listeners.tls.public());
-        self.start_public(public, &connections, ingest.clone(), account.clone());
+        let session_key = setup::session_key(self.store).await?;
+        let check_key = CheckKey::of(&session_key);
+        let selfcheck = self.selfcheck(check_key.clone())?;
+        self.start_public(public, &connections, ingest.clone(), account.clone(), check_key);
         let requests = Arc::new(Requests::new());
         let state = AppState {
             ingest,
@@ -102,6 +107,7 @@ impl Wiring<'_> {
             account,
             desk,
             access,
+            selfcheck,
             connections: connections.clone(),
             requests: Arc::clone(&requests),
             started_at: Timestamp::by_system(),
@@ -119,10 +125,9 @@ impl Wiring<'_> {
         };
         let has_tls = self.config.api.tls.scheme() == "https";
         let about = About { is_sandbox: self.config.sandbox, has_tls };
-        let key = setup::session_key(self.store).await?;
         let server = Server {
             listener: listeners.api,
-            router: api_and_pages(Arc::new(state), key, about, self.sandbox),
+            router: api_and_pages(Arc::new(state), session_key, about, self.sandbox),
             max_connections: connections.most,
             addresses: None,
             tls: listeners.tls.api(),
@@ -230,12 +235,23 @@ impl Wiring<'_> {
         Ok(())
     }
 
+    /// What looks at the service from outside.
+    fn selfcheck(&self, key: CheckKey) -> anyhow::Result<SelfCheck> {
+        let folder = match &self.config.database.url {
+            DatabaseUrl::Sqlite(file) => file.parent().map(|folder| Path::new(".").join(folder)),
+            DatabaseUrl::Postgres(_) => None,
+        };
+        SelfCheck::new(key, self.base_url.as_ref(), folder)
+            .context("could not set up the HTTP client for the public URL")
+    }
+
     fn start_public(
         &self,
         (listener, tls): (TcpListener, Option<Handshake>),
         connections: &Connections,
         ingest: Ingest,
         account: Account,
+        check_key: CheckKey,
     ) {
         let public = &self.config.public;
         let addresses = Arc::new(Addresses::new(public.trusted_proxies.clone(), public.allow_from.clone()));
@@ -245,6 +261,7 @@ impl Wiring<'_> {
             account,
             addresses: Arc::clone(&addresses),
             ownership_files: public.ownership_files.clone(),
+            check_key,
         };
         let router = http::public_router(state);
         let server = Server {

@@ -6,6 +6,7 @@ mod addresses;
 mod answers;
 mod auth;
 mod body;
+mod checks;
 mod compat;
 mod deliveries;
 mod docs;
@@ -72,6 +73,7 @@ use crate::ingest::{Ingest, SinkTally};
 use crate::model::{AddressRules, Price, Timestamp};
 use crate::replicas::{Lead, News};
 use crate::reporter::ReportDesk;
+use crate::selfcheck::SelfCheck;
 use crate::store::Store;
 use crate::waiters::{AnswerWaiters, TaskWaiters};
 
@@ -105,6 +107,7 @@ pub(crate) struct AppState {
     pub(crate) account: Account,
     pub(crate) desk: Arc<ReportDesk>,
     pub(crate) access: Arc<Access>,
+    pub(crate) selfcheck: SelfCheck,
     pub(crate) connections: Connections,
     /// Requests that were replied to, counted.
     pub(crate) requests: Arc<Requests>,
@@ -143,6 +146,7 @@ pub(crate) fn api_router(state: Arc<AppState>, pages: Router<Arc<AppState>>) -> 
         .route("/v1/account", get(account::get_account))
         .route("/v1/account/resume", post(account::resume))
         .route("/v1/stats", get(stats::get_stats))
+        .route("/v1/checks", post(checks::run_checks))
         .route("/v1/pingbacks", get(pingbacks::list).post(pingbacks::add).delete(pingbacks::delete))
         .route("/v1/pingbacks/rotate", post(pingbacks::rotate))
         .merge(tokens::router())

@@ -24,6 +24,7 @@ use super::requests::given_id;
 use crate::account::Account;
 use crate::ingest::{Fate, Ingest, Receipt, Received};
 use crate::model::{Secret, TaskId};
+use crate::selfcheck::CheckKey;
 use crate::store::Store;
 
 /// What the public listener works with.
@@ -33,6 +34,8 @@ pub(crate) struct PublicState {
     pub(crate) account: Account,
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) ownership_files: BTreeMap<String, String>,
+    /// By which calls of our own are known.
+    pub(crate) check_key: CheckKey,
 }
 
 /// The routes of the public listener.
@@ -98,7 +101,7 @@ async fn ownership_file(
     }
 }
 
-/// `POST /pingback/{secret}`: 200 once the answer is on disk, 503 if it cannot be.
+/// `POST /pingback/{secret}`: 200 once the answer is on disk, 503 if it cannot be. Our own call is only replied to.
 async fn receive(
     State(state): State<Arc<PublicState>>,
     Extension(peer): Extension<SocketAddr>,
@@ -109,6 +112,9 @@ async fn receive(
     // What is no text is no secret.
     let has_secret = secret.is_ok_and(|Path(secret)| state.account.urls().accept(&secret));
     let letter = Letter { peer, query, request };
+    if has_secret && let Some(answer) = letter.answer_to_ourselves(&state) {
+        return answer.into_response();
+    }
     if !letter.may_come(&state) {
         return refuse(&state, peer, letter.request.headers());
     }
@@ -160,6 +166,13 @@ impl Letter {
     /// Whether its sender is allowed.
     fn may_come(&self, state: &PublicState) -> bool {
         state.addresses.may_send(state.addresses.caller(self.peer.ip(), self.request.headers()))
+    }
+
+    /// What it is to hear if we sent it ourselves, to see whether it arrives. Where it is from does not matter: nobody
+    /// else can prove that, nothing is stored of it, and `public.allow_from` may name the provider alone.
+    fn answer_to_ourselves(&self, state: &PublicState) -> Option<String> {
+        let is_get = self.request.method() == Method::GET;
+        is_get.then_some(self.query.as_deref()).flatten().and_then(|query| state.check_key.answer(query))
     }
 
     /// Takes it from a sender that has shown all it must.

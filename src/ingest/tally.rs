@@ -130,7 +130,14 @@ impl WriterTally {
         self.pingbacks.add(fate as usize, 1);
     }
 
-    /// The same of one that was not stored.
+    /// How many pingbacks were taken, whatever came of them.
+    pub(crate) fn taken_pingbacks(&self) -> u64 {
+        let refused = [Fate::Malformed, Fate::Overloaded, Fate::NotStored].map(|fate| fate as usize);
+        let all = self.pingbacks.all().enumerate();
+        all.filter(|(place, _)| !refused.contains(place)).map(|(_, (_, count))| count).sum()
+    }
+
+    /// One more that was not stored.
     pub(super) fn note_refused(&self, error: WriteError) {
         self.note_pingback(match error {
             WriteError::Busy => Fate::Overloaded,

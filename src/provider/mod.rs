@@ -1,11 +1,13 @@
 //! The way to the provider: `in.php` and `res.php`.
 
+mod clock;
 mod mark;
 mod own;
 mod pingback_urls;
 mod reply;
 mod route;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,13 +16,15 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use url::Url;
 
+pub(crate) use clock::ClockOffset;
 pub(crate) use mark::LoopMark;
 pub(crate) use own::OwnListeners;
 pub(crate) use pingback_urls::{PingbackUrl, PingbackUrls, Secrets, is_same_url};
 pub(crate) use reply::{Reply, Shape};
 pub(crate) use route::{Route, RouteError};
 
-use crate::model::{Captcha, Cause, Secret, Signal, image_extension};
+use self::clock::ClockWatch;
+use crate::model::{Captcha, Cause, Secret, Signal, Timestamp, image_extension};
 
 /// How long a connection may take. Past it nothing was sent.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -47,6 +51,7 @@ pub(crate) struct Provider {
     credentials: Credentials,
     route: Route,
     mark: LoopMark,
+    clock: Arc<ClockWatch>,
 }
 
 /// A request to `res.php`.
@@ -116,7 +121,7 @@ impl Provider {
         if route.is_loopback() {
             builder = builder.no_proxy();
         }
-        Ok(Self { http: builder.build()?, credentials, route, mark })
+        Ok(Self { http: builder.build()?, credentials, route, mark, clock: Arc::default() })
     }
 
     /// Sends a captcha to `in.php`, in the encoding that its method asks for.
@@ -171,11 +176,13 @@ impl Provider {
             error if error.is_connect() || error.is_builder() => ProviderError::NotConnected(error),
             error => ProviderError::NoReply(error),
         };
+        let sent_at = Timestamp::by_system();
         let mut response = request.send().await.map_err(failed)?;
         // The status alone may be a web server's own word.
         if response.status() == StatusCode::LOOP_DETECTED && self.mark.is_ours(response.headers()) {
             return Err(ProviderError::CameBack);
         }
+        self.clock.note(response.headers(), sent_at, Timestamp::by_system());
         let is_page = !response.status().is_success();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
@@ -195,6 +202,11 @@ impl Provider {
     /// What its requests carry.
     pub(crate) const fn mark(&self) -> &LoopMark {
         &self.mark
+    }
+
+    /// How far our clock is from its own, as its last reply told; `None` when none did.
+    pub(crate) fn clock(&self) -> Option<ClockOffset> {
+        self.clock.last()
     }
 
     /// How its host is reached.

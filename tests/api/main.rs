@@ -43,6 +43,7 @@ mod replicas;
 mod requests;
 mod scripted;
 mod secrets;
+mod selfcheck;
 mod served;
 mod shutdown;
 mod submit;

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::operation::{Operation, Parameter, Shape};
 use crate::http::account::AccountBody;
+use crate::http::checks::ChecksBody;
 use crate::http::error::ApiError;
 use crate::http::pingbacks::{self, DeletedBody, RotatingBody, UrlBody};
 use crate::http::stats::StatsBody;
@@ -29,6 +30,15 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .for_scope("read")
             .replies::<StatsBody>(StatusCode::OK, "The figures."),
+        Operation::post("/v1/checks", "run_checks")
+            .does(
+                "Look at the server from outside",
+                "It calls its own `public.url`, every 5 s at most, and tells how far its clock is off and what room its disk \
+                 has. Nothing changes.",
+            )
+            .for_scope("read")
+            .replies::<ChecksBody>(StatusCode::OK, "What was found.")
+            .fails([ApiError::ShuttingDown]),
     ];
     operations.extend(urls());
     operations

@@ -67,6 +67,20 @@ async fn they_are_woken_too_where_replicas_do_not_hear_of_each_other() {
 }
 
 #[tokio::test]
+async fn a_call_of_its_public_url_may_reach_any_replica() {
+    let Some(fleet) = Fleet::start(Durability::Off, true).await else { return };
+    // It leads to the first.
+    for index in 0..REPLICAS {
+        let (_, found) = reply(fleet.http.post(fleet.api(index, "/v1/checks"))).await;
+        assert_eq!(
+            (&found["public_url"]["state"], &found["disk"]),
+            (&json!("reached"), &Value::Null),
+            "{found}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_key_names_one_task_at_every_replica() {
     let Some(fleet) = Fleet::start(Durability::Off, true).await else { return };
     let mut ids = Vec::new();
