@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 pub(crate) use bodies::{
-    Account, Health, NamedPingback, NewToken, PingbackList, Report, ReportStatus, Rotated, Rotation,
-    TokenList,
+    Account, Checks, ClockCheck, DiskCheck, Health, NamedPingback, NewToken, PingbackList, PublicUrlCheck,
+    Report, ReportStatus, Rotated, Rotation, TokenList,
 };
 pub(crate) use no_server::NoServer;
 pub(crate) use tasks::{Submitted, TaskLine};
@@ -104,6 +104,16 @@ impl Client {
     /// The account at the provider.
     pub(crate) async fn account(&self) -> anyhow::Result<Told<Account>> {
         self.ask(self.request(Method::GET, "/v1/account")).await
+    }
+
+    /// What the server finds when it looks at itself from outside; `None` from one that is too old for that.
+    pub(crate) async fn checks(&self) -> anyhow::Result<Option<Told<Checks>>> {
+        let (status, json) = self.send(self.request(Method::POST, "/v1/checks")).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => self.understand(status, json).map(Some),
+            status => Err(self.refusal(status, &json)),
+        }
     }
 
     /// An operator has acted: sending is tried again.

@@ -7,6 +7,7 @@ mod folder;
 mod here;
 mod ports;
 mod probe;
+mod selfcheck;
 mod settings;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ struct Findings {
     checks: Vec<Check>,
     readyz: Option<String>,
     account: Option<String>,
+    checks_reply: Option<String>,
     /// Of the captcha that was spent.
     task: Option<String>,
     /// Why there is no more.
@@ -89,13 +91,21 @@ async fn ask(client: &Client, resume: bool, probe: bool) -> anyhow::Result<Findi
     findings.readyz = Some(health.json);
     let account = match client.account().await {
         Ok(Told { json, body }) => {
-            findings.checks.extend(account::checks(&body));
             findings.account = Some(json);
             body
         }
         Err(error) => return Ok(Findings { trouble: Some(error), ..findings }),
     };
-    if probe {
+    findings.checks.extend(account::checks(&account));
+    match client.checks().await {
+        Ok(found) => {
+            findings.checks.extend(selfcheck::checks(found.as_ref().map(|found| &found.body)));
+            findings.checks_reply = found.map(|found| found.json);
+        }
+        Err(error) => findings.trouble = Some(error),
+    }
+    findings.checks.extend(account::limits(&account));
+    if probe && findings.trouble.is_none() {
         match probe::probe(client, &account).await {
             Ok((check, task)) => {
                 findings.checks.push(check);
@@ -111,9 +121,12 @@ impl Findings {
     /// One line.
     fn as_json(&self) -> String {
         let checks = json!(self.checks);
-        let replies = [&self.readyz, &self.account, &self.task];
-        let [readyz, account, task] = replies.map(|reply| reply.as_deref().map_or("null", str::trim_end));
-        format!("{{\"checks\":{checks},\"readyz\":{readyz},\"account\":{account},\"task\":{task}}}\n")
+        let replies = [&self.readyz, &self.account, &self.checks_reply, &self.task];
+        let [readyz, account, found, task] =
+            replies.map(|reply| reply.as_deref().map_or("null", str::trim_end));
+        format!(
+            "{{\"checks\":{checks},\"readyz\":{readyz},\"account\":{account},\"checks_reply\":{found},\"task\":{task}}}\n"
+        )
     }
 }
 

@@ -99,6 +99,40 @@ pub(crate) struct Registration {
     pub(crate) detail: String,
 }
 
+/// `/v1/checks`
+#[derive(Debug, Deserialize)]
+pub(crate) struct Checks {
+    pub(crate) public_url: PublicUrlCheck,
+    pub(crate) clock: ClockCheck,
+    /// `None`: the database is no file of the server.
+    pub(crate) disk: Option<DiskCheck>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct PublicUrlCheck {
+    /// `not_set`, `reached`, `elsewhere`, `not_passed` or `unreachable`.
+    pub(crate) state: String,
+    /// Without its secret.
+    pub(crate) url: Option<String>,
+    /// What came of the call.
+    pub(crate) detail: String,
+    /// How many pingbacks were taken since the start.
+    pub(crate) pingbacks: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ClockCheck {
+    /// Seconds ahead of the provider's; `None` until it has replied.
+    pub(crate) offset: Option<i64>,
+}
+
+/// In bytes.
+#[derive(Debug, Deserialize)]
+pub(crate) struct DiskCheck {
+    pub(crate) free: u64,
+    pub(crate) total: u64,
+}
+
 /// `/v1/tasks/{id}/report`
 #[derive(Debug, Deserialize)]
 pub(crate) struct Report {

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{Html, IntoResponse as _};
 use pingbox::sandbox::DEFAULT_KEY;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -10,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::harness::PATIENCE;
-use crate::program::{KEY, NOWHERE, Server, TOKEN, emulation, free_address, get, outcome, pingbox};
+use crate::process::serve;
+use crate::program::{KEY, NOWHERE, Server, TOKEN, emulation, free_address, get, http, outcome, pingbox};
 use crate::served::{Served, served};
 
 /// The line about a server that is not there.
@@ -88,7 +92,7 @@ async fn the_doctor_finds_nothing_wrong_with_a_sound_service() {
     served.until_registration_is("registered").await;
     let (code, text, _) = served.outcome(&["doctor"]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.lines().count() == 7 && text.lines().all(|line| line.starts_with("ok ")), "{text}");
+    assert!(text.lines().count() == 10 && text.lines().all(|line| line.starts_with("ok ")), "{text}");
     let (code, json, _) = served.outcome(&["doctor", "--json"]);
     let found: Value = json.parse().unwrap();
     assert_eq!(
@@ -101,6 +105,57 @@ async fn the_doctor_finds_nothing_wrong_with_a_sound_service() {
         )
     );
     assert_eq!((&found["readyz"]["ready"], &found["account"]["balance"]), (&json!(true), &json!("1000")));
+    assert_eq!(found["checks_reply"]["public_url"]["state"], "reached");
+}
+
+// Commands are waited for, while what is there instead has to answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_finds_a_public_url_that_leads_elsewhere() {
+    let data = TempDir::new().unwrap();
+    let provider = emulation(data.path(), &[]);
+    let url = serve(Router::new().fallback(async || Html("<html>"))).await;
+    let served = Served::without_sandbox(data, &provider, &[("PINGBOX_PUBLIC__URL", &url)]);
+    let (code, text, _) = served.outcome(&["doctor"]);
+    assert_eq!(code, Some(1), "{text}");
+    let failures: Vec<_> = text.lines().filter(|line| line.starts_with("fail ")).collect();
+    insta::assert_snapshot!(failures.join("\n").replace(&url, "https://a.example"), @"fail  public_url    https://a.example/pingback/***: something else answers, with 200 -> set public.url to where the public listener is reached, or have what is there pass /pingback/ on to it, without a redirect or a login");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_tells_that_a_clock_is_off() {
+    let data = TempDir::new().unwrap();
+    let wrong = [("date", "Sun, 06 Nov 1994 08:49:37 GMT")];
+    let provider = serve(Router::new().fallback(async move || (wrong, "12.5"))).await;
+    let mut command = pingbox(data.path(), &["serve"]);
+    command.env("PINGBOX_PROVIDER__BASE_URL", provider).env("PINGBOX_PROVIDER__API_KEY", DEFAULT_KEY);
+    let served = Served { server: Server::start(&mut command), data };
+    let (code, text, _) = served.outcome(&["doctor"]);
+    assert_eq!(code, Some(1), "{text}");
+    let line = text.lines().find(|line| line.contains(" clock ")).unwrap();
+    assert!(line.starts_with("fail ") && line.contains(" s ahead of the provider's -> "), "{line}");
+}
+
+/// Passes on what an older server knows too.
+async fn as_an_older_server(api: String) -> String {
+    let pass = async move |method: Method, uri: Uri| {
+        if uri.path() == "/v1/checks" {
+            let problem = json!({"code": "path_not_found", "detail": "no such path"});
+            return (StatusCode::NOT_FOUND, axum::Json(problem)).into_response();
+        }
+        let reply = http().request(method, format!("{api}{uri}")).send().await.unwrap();
+        (reply.status(), reply.text().await.unwrap()).into_response()
+    };
+    serve(Router::new().fallback(pass)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_asks_an_older_server_for_what_it_knows() {
+    let served = served(&[], &[]);
+    let older = as_an_older_server(served.server.url("api")).await;
+    let (code, text, explanation) = outcome(served.command(&["doctor"]).env("PINGBOX_SERVER", older));
+    assert_eq!(code, Some(0), "{text}{explanation}");
+    assert!(text.contains("\nnote  public_url    not told by this server, which is older"), "{text}");
+    assert!(!text.contains(" clock  ") && text.contains(" spending "), "{text}");
 }
 
 #[tokio::test]
@@ -141,12 +196,13 @@ fn to_the_doctor_polling_mode_is_no_illness() {
 async fn the_doctor_tells_what_to_do_about_a_refused_registration() {
     let data = TempDir::new().unwrap();
     let provider = emulation(data.path(), &[]);
-    let url = [("PINGBOX_PUBLIC__URL", "https://192.0.2.9")];
+    // Another address than the one that it is called from.
+    let url = [("PINGBOX_PUBLIC__URL", "http://127.0.0.2:9")];
     let served = Served::without_sandbox(data, &provider, &url);
     served.until_registration_is("refused").await;
     let (code, text, _) = served.outcome(&["doctor"]);
     assert_eq!(code, Some(1), "{text}");
-    let failures: Vec<_> = text.lines().filter(|line| line.starts_with("fail ")).collect();
+    let failures: Vec<_> = text.lines().filter(|line| line.starts_with("fail  registration ")).collect();
     insta::assert_snapshot!(failures.join("\n"), @"fail  registration  refused: ERROR_IP_ADDRES: the request must come from the address that public.url points to: run pingbox behind that address, or add the URL once from there -> it is tried again every 10 minutes; until then answers are asked for (polling mode)");
 }
 

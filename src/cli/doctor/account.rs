@@ -13,16 +13,14 @@ const ZERO_BALANCE: &str = "ERROR_ZERO_BALANCE";
 /// Below one part in so many of the most there can be, the call credit is low.
 const LOW_CREDIT: u32 = 4;
 
-/// What `/v1/account` tells, in the order in which one thing hides the next.
-pub(super) fn checks(account: &Account) -> [Check; 6] {
-    [
-        sending(account),
-        key(account),
-        balance(account),
-        registration(account),
-        credit(account),
-        spending(account),
-    ]
+/// What `/v1/account` tells of the way to answers, in the order in which one thing hides the next.
+pub(super) fn checks(account: &Account) -> [Check; 4] {
+    [sending(account), key(account), balance(account), registration(account)]
+}
+
+/// What it tells of what may still be used up.
+pub(super) fn limits(account: &Account) -> [Check; 2] {
+    [credit(account), spending(account)]
 }
 
 fn sending(account: &Account) -> Check {
@@ -169,7 +167,7 @@ mod tests {
             *account.pointer_mut(path).unwrap() = value.clone();
         }
         let account: Account = serde_json::from_value(account).unwrap();
-        checks(&account).iter().map(Check::line).collect()
+        checks(&account).iter().chain(&limits(&account)).map(Check::line).collect()
     }
 
     /// The lines that are not as those of a sound account.
