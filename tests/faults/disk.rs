@@ -196,6 +196,19 @@ async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_tells_of_a_disk_that_is_full() {
+    let Some(room) = Room::new(16) else { return };
+    let trial = Trial::in_room(&room).await;
+    room.fill();
+    let elsewhere = TempDir::new().unwrap();
+    let mut doctor = pingbox(elsewhere.path(), &["doctor"]);
+    let (code, text, explanation) = outcome(doctor.env("PINGBOX_SERVER", &trial.process.api));
+    assert_eq!(code, Some(1), "{text}{explanation}");
+    let line = text.lines().find(|line| line.contains("  disk  ")).unwrap();
+    assert!(line.starts_with("fail  disk          0 MiB of 16 MiB are free -> free some space"), "{line}");
+}
+
 /// A foreign transaction that lasts longer than anybody waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_locked_keeps_nobody_waiting_for_long() {

@@ -69,7 +69,7 @@ fn clock(found: &ClockCheck) -> Check {
 fn disk(found: Option<&DiskCheck>) -> Check {
     match found {
         Some(DiskCheck { free, total }) => disk::disk(*free, *total),
-        None => Check::ok("disk", "not looked at: the database is no file of this server"),
+        None => Check::ok("disk", "not looked at: the database is no file of the server's machine"),
     }
 }
 
