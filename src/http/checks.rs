@@ -22,7 +22,8 @@ pub(super) struct ChecksBody {
     public_url: PublicUrlBody,
     /// How far the machine's clock is from the provider's.
     clock: ClockBody,
-    /// Room on the disk with the file of the database; `null`: it is on PostgreSQL.
+    /// Room on the disk with the file of the database; `null`: it is on PostgreSQL, or the system does
+    /// not tell.
     disk: Option<DiskBody>,
 }
 
