@@ -110,7 +110,7 @@ pub(crate) struct Checks {
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct PublicUrlCheck {
-    /// `not_set`, `reached`, `elsewhere`, `not_passed` or `unreachable`.
+    /// `not_set`, `reached`, `elsewhere`, `not_passed`, `unreachable` or `faulty`.
     pub(crate) state: String,
     /// Without its secret.
     pub(crate) url: Option<String>,

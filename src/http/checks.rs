@@ -32,8 +32,9 @@ pub(super) struct ChecksBody {
 #[schemars(rename = "PublicUrlCheck")]
 struct PublicUrlBody {
     /// `reached`: to this service; `elsewhere`: to something else; `not_passed`: to something that does not pass
-    /// the request on; `unreachable`: there was no reply; `not_set`: there is none.
-    #[schemars(extend("enum" = ["not_set", "reached", "elsewhere", "not_passed", "unreachable"]))]
+    /// the request on; `unreachable`: nobody replies to this machine; `faulty`: nobody can be replied to, for its
+    /// name, certificate or encryption; `not_set`: there is none.
+    #[schemars(extend("enum" = ["not_set", "reached", "elsewhere", "not_passed", "unreachable", "faulty"]))]
     state: &'static str,
     /// What was called, without its secret; `null`: nothing was.
     #[schemars(example = &"https://pingbox.example.com/pingback/***")]

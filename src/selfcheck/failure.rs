@@ -30,34 +30,46 @@ impl Resolve for Names {
     }
 }
 
+/// What kept a request from being replied to, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Nobody replied. Somebody may to who calls from elsewhere.
+    Silence(String),
+    /// From wherever one calls, it is the same.
+    Fault(String),
+}
+
 /// What kept a request from being replied to.
-pub(super) fn explain(error: &reqwest::Error, seconds: u64) -> String {
+pub(super) fn explain(error: &reqwest::Error, seconds: u64) -> Failure {
     let causes = || std::iter::successors(Some(error as &dyn Error), |error| cause(*error));
     if let Some(error) = causes().find_map(|cause| cause.downcast_ref::<NoAddress>()) {
-        return format!("its name is not found: {error}");
+        return Failure::Fault(format!("its name is not found: {error}"));
     }
     match causes().find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(why)) => return distrust(why),
+        Some(rustls::Error::InvalidCertificate(why)) => return Failure::Fault(distrust(why)),
         Some(why) => {
-            return format!("no encrypted connection comes about ({why}): is it TLS that listens there?");
+            let why = format!("no encrypted connection comes about ({why}): is it TLS that listens there?");
+            return Failure::Fault(why);
         }
         None => {}
     }
     if error.is_timeout() {
-        return format!("it timed out: there was no reply within {seconds} s");
+        return Failure::Silence(format!("it timed out: there was no reply within {seconds} s"));
     }
-    let is_refused = |cause: &&(dyn Error + 'static)| {
-        let error = cause.downcast_ref::<io::Error>();
-        error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    let is = |kind| {
+        causes().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| error.kind() == kind)
     };
-    if causes().any(|cause| is_refused(&cause)) {
-        return "the connection was refused: nothing listens there, or a firewall turns it away".to_owned();
+    if is(io::ErrorKind::ConnectionRefused) {
+        let why = "the connection was refused: nothing listens there, or a firewall turns it away";
+        return Failure::Silence(why.to_owned());
     }
+    let has_no_way = is(io::ErrorKind::HostUnreachable) || is(io::ErrorKind::NetworkUnreachable);
     let what = if error.is_connect() { "no connection comes about" } else { "the reply broke off" };
-    match causes().skip(1).last() {
+    let why = match causes().skip(1).last() {
         Some(cause) => format!("{what}: {cause}"),
         None => what.to_owned(),
-    }
+    };
+    if has_no_way { Failure::Silence(why) } else { Failure::Fault(why) }
 }
 
 /// What an I/O error holds is not its source, but its source's source is.
@@ -93,7 +105,7 @@ mod tests {
     use super::*;
 
     /// How a request to this URL fails.
-    async fn failure(url: &str) -> String {
+    async fn failure(url: &str) -> Failure {
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(500));
         let client = client.dns_resolver(std::sync::Arc::new(Names)).build().unwrap();
@@ -116,6 +128,11 @@ mod tests {
         for (url, words) in [
             (format!("http://127.0.0.1:{port}/"), "the connection was refused"),
             (format!("http://{silent}/"), "it timed out"),
+        ] {
+            let found = failure(&url).await;
+            assert!(matches!(&found, Failure::Silence(why) if why.starts_with(words)), "{url}: {found:?}");
+        }
+        for (url, words) in [
             (format!("http://{breaking_off}/"), "the reply broke off"),
             (format!("https://{breaking_off}/"), "no encrypted connection comes about"),
             (
@@ -124,7 +141,7 @@ mod tests {
             ),
         ] {
             let found = failure(&url).await;
-            assert!(found.starts_with(words), "{url}: {found}");
+            assert!(matches!(&found, Failure::Fault(why) if why.starts_with(words)), "{url}: {found:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use url::{Host, Url};
 
-use super::failure::{Names, explain};
+use super::failure::{Failure, Names, explain};
 use super::key::CheckKey;
 use crate::provider::PingbackUrl;
 
@@ -28,6 +28,8 @@ pub(crate) enum Place {
     NotPassed,
     /// Nowhere, as seen from here.
     Unreachable,
+    /// Nowhere, for whoever calls: name, certificate or encryption is wrong.
+    Faulty,
 }
 
 impl Place {
@@ -38,6 +40,7 @@ impl Place {
             Self::Elsewhere => "elsewhere",
             Self::NotPassed => "not_passed",
             Self::Unreachable => "unreachable",
+            Self::Faulty => "faulty",
         }
     }
 }
@@ -80,14 +83,15 @@ impl Visitor {
         let question = match self.key.question() {
             Ok(question) => question,
             Err(error) => {
-                return nowhere(&format!("it was not called, the system gives no randomness: {error}"));
+                let why = format!("it was not called, the system gives no randomness: {error}");
+                return nowhere(Failure::Fault(why));
             }
         };
         let request = self.http.get(format!("{}?{}", url.expose(), question.query));
         // The URL holds the secret.
         let mut response = match request.send().await.map_err(reqwest::Error::without_url) {
             Ok(response) => response,
-            Err(error) => return nowhere(&explain(&error, DEADLINE.as_secs())),
+            Err(error) => return nowhere(explain(&error, DEADLINE.as_secs())),
         };
         if response.status() != StatusCode::OK {
             return judge(response.status(), response.headers());
@@ -97,7 +101,7 @@ impl Visitor {
                 Finding { place: Place::Reached, detail: "it leads to this service".to_owned() }
             }
             Ok(_) => judge(StatusCode::OK, response.headers()),
-            Err(error) => nowhere(&explain(&error.without_url(), DEADLINE.as_secs())),
+            Err(error) => nowhere(explain(&error.without_url(), DEADLINE.as_secs())),
         }
     }
 }
@@ -123,8 +127,14 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Finding {
             "something answers with 404: a proxy that does not pass /pingback/ on, or another server"
                 .to_owned(),
         ),
+        503 => (
+            Place::NotPassed,
+            "something answers with 503: a proxy that does not reach the public listener, or a pingbox that does not \
+             know the secret yet"
+                .to_owned(),
+        ),
         // From 520 on: those of Cloudflare, which mean the same.
-        502..=504 | 520..=530 => (
+        502 | 504 | 520..=530 => (
             Place::NotPassed,
             format!("a proxy answers with {number}: it does not reach the public listener"),
         ),
@@ -149,11 +159,16 @@ fn to(headers: &HeaderMap) -> String {
     }
 }
 
-fn nowhere(why: &str) -> Finding {
-    let detail = format!(
-        "{why}; this is as seen from this machine, and some networks do not lead back to themselves (NAT without hairpin)"
-    );
-    Finding { place: Place::Unreachable, detail }
+fn nowhere(failure: Failure) -> Finding {
+    match failure {
+        Failure::Silence(why) => {
+            let detail = format!(
+                "{why}; this is as seen from this machine, and some networks do not lead back to themselves (NAT without hairpin)"
+            );
+            Finding { place: Place::Unreachable, detail }
+        }
+        Failure::Fault(detail) => Finding { place: Place::Faulty, detail },
+    }
 }
 
 /// Whether the URL is of this machine alone.
@@ -192,7 +207,7 @@ mod tests {
         elsewhere: something else answers, with 429
         elsewhere: something else answers, with 500
         not_passed: a proxy answers with 502: it does not reach the public listener
-        not_passed: a proxy answers with 503: it does not reach the public listener
+        not_passed: something answers with 503: a proxy that does not reach the public listener, or a pingbox that does not know the secret yet
         not_passed: a proxy answers with 504: it does not reach the public listener
         not_passed: a proxy answers with 522: it does not reach the public listener
         ");

@@ -37,14 +37,20 @@ fn public_url(found: &PublicUrlCheck) -> Option<Check> {
             reason,
             "have the proxy pass /pingback/ on to the address of public.listen, or correct public.url",
         ),
+        // Whoever calls meets with the same, those whose pingbacks came before too.
+        "faulty" => Check::fail(
+            NAME,
+            reason,
+            "see to its name in DNS and to its certificate, and that what listens there is as public.url says",
+        ),
         _ if *pingbacks > 0 => {
             Check::note(NAME, format!("{reason}. Pingbacks came all the same: {pingbacks}"))
         }
         _ => Check::fail(
             NAME,
             reason,
-            "try the URL from another network; if it does not answer there: check its name in DNS, port, firewall and \
-             certificate, and public.url",
+            "try the URL from another network; if it does not answer there: check its address in DNS, port and firewall, \
+             and public.url",
         ),
     })
 }
@@ -115,10 +121,11 @@ mod tests {
         let state = |state: &str| {
             unsound(&[("/public_url/state", json!(state)), ("/public_url/detail", json!("its reason"))])
         };
-        insta::assert_snapshot!(["elsewhere", "not_passed", "unreachable"].map(state).concat(), @r"
+        insta::assert_snapshot!(["elsewhere", "not_passed", "faulty", "unreachable"].map(state).concat(), @r"
         fail  public_url    https://a.example/pingback/***: its reason -> set public.url to where the public listener is reached, or have what is there pass /pingback/ on to it, without a redirect or a login
         fail  public_url    https://a.example/pingback/***: its reason -> have the proxy pass /pingback/ on to the address of public.listen, or correct public.url
-        fail  public_url    https://a.example/pingback/***: its reason -> try the URL from another network; if it does not answer there: check its name in DNS, port, firewall and certificate, and public.url
+        fail  public_url    https://a.example/pingback/***: its reason -> see to its name in DNS and to its certificate, and that what listens there is as public.url says
+        fail  public_url    https://a.example/pingback/***: its reason -> try the URL from another network; if it does not answer there: check its address in DNS, port and firewall, and public.url
         ");
     }
 
@@ -128,6 +135,7 @@ mod tests {
         let state = |state: &str| unsound(&[("/public_url/state", json!(state)), pingbacks.clone()]);
         insta::assert_snapshot!(state("unreachable"), @"note  public_url    https://a.example/pingback/***: it leads to this service. Pingbacks came all the same: 7");
         assert!(state("not_passed").starts_with("fail "), "what was reached is not the server");
+        assert!(state("faulty").starts_with("fail "), "they came before its certificate expired");
     }
 
     #[test]
