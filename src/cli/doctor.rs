@@ -20,6 +20,7 @@ use self::here::Here;
 use super::remote::{self, DOCTOR_TOKEN, RemoteArgs};
 use super::{SettingsArgs, print};
 use crate::client::{Client, Health, NoServer, Told};
+use crate::model::Timestamp;
 
 /// The arguments of `doctor`.
 #[derive(Args, Debug)]
@@ -99,7 +100,9 @@ async fn ask(client: &Client, resume: bool, probe: bool) -> anyhow::Result<Findi
     findings.checks.extend(account::checks(&account));
     match client.checks().await {
         Ok(found) => {
-            findings.checks.extend(selfcheck::checks(found.as_ref().map(|found| &found.body)));
+            findings
+                .checks
+                .extend(selfcheck::checks(found.as_ref().map(|found| &found.body), Timestamp::by_system()));
             findings.checks_reply = found.map(|found| found.json);
         }
         Err(error) => findings.trouble = Some(error),

@@ -124,6 +124,8 @@ pub(crate) struct PublicUrlCheck {
 pub(crate) struct ClockCheck {
     /// Seconds ahead of the provider's; `None` until it has replied.
     pub(crate) offset: Option<i64>,
+    /// When that was measured, by the server's clock.
+    pub(crate) at: Option<String>,
 }
 
 /// In bytes.

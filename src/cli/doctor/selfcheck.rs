@@ -1,20 +1,25 @@
 //! What the server finds when it looks at itself from outside.
 
+use std::time::Duration;
+
 use super::check::Check;
 use super::disk;
 use crate::client::{Checks, ClockCheck, DiskCheck, PublicUrlCheck};
+use crate::model::Timestamp;
 
 /// A clock that is off by so many seconds needs somebody.
 const CLOCK_IS_WRONG_SECS: u64 = 60;
+/// What was measured longer ago says little of now.
+const CLOCK_IS_OLD: Duration = Duration::from_mins(15);
 
 /// What `/v1/checks` tells; `None` from a server that has no such thing.
-pub(super) fn checks(found: Option<&Checks>) -> Vec<Check> {
+pub(super) fn checks(found: Option<&Checks>, now: Timestamp) -> Vec<Check> {
     let Some(Checks { public_url, clock, disk }) = found else {
         let reason = "not told by this server, which is older; nor are its clock and its disk";
         return vec![Check::note("public_url", reason)];
     };
     let mut checks = Vec::from_iter(self::public_url(public_url));
-    checks.extend([self::clock(clock), self::disk(disk.as_ref())]);
+    checks.extend([self::clock(clock, now), self::disk(disk.as_ref())]);
     checks
 }
 
@@ -55,7 +60,7 @@ fn public_url(found: &PublicUrlCheck) -> Option<Check> {
     })
 }
 
-fn clock(found: &ClockCheck) -> Check {
+fn clock(found: &ClockCheck, now: Timestamp) -> Check {
     const NAME: &str = "clock";
     const REMEDY: &str =
         "turn on time synchronisation on the server's machine, such as chrony or systemd-timesyncd";
@@ -64,12 +69,23 @@ fn clock(found: &ClockCheck) -> Check {
     };
     let off = offset.unsigned_abs();
     let side = if offset > 0 { "ahead of" } else { "behind" };
-    let reason = format!("{off} s {side} the provider's");
-    match off {
-        0..=1 => Check::ok(NAME, "as the provider's"),
-        CLOCK_IS_WRONG_SECS.. => Check::fail(NAME, reason, REMEDY),
-        _ => Check::note(NAME, reason).with(REMEDY),
+    let reason =
+        if off < 2 { "as the provider's".to_owned() } else { format!("{off} s {side} the provider's") };
+    let old = measured_long_ago(found, offset, now);
+    match (off, old) {
+        (0..=1, None) => Check::ok(NAME, reason),
+        (0..=1, Some(at)) => Check::note(NAME, format!("{reason}, measured at {at}")),
+        (_, Some(at)) => Check::note(NAME, format!("{reason}, measured at {at}")).with(REMEDY),
+        (CLOCK_IS_WRONG_SECS.., None) => Check::fail(NAME, reason, REMEDY),
+        (_, None) => Check::note(NAME, reason).with(REMEDY),
     }
+}
+
+/// When the clock was compared, if that is long ago, whether our own clock is right or is the server's.
+fn measured_long_ago(found: &ClockCheck, offset: i64, now: Timestamp) -> Option<Timestamp> {
+    let at: Timestamp = found.at.as_ref()?.parse().ok()?;
+    let in_truth = Timestamp::from_micros(at.as_micros().saturating_sub(offset.saturating_mul(1_000_000)));
+    (now.since(at).min(now.since(in_truth)) > CLOCK_IS_OLD).then_some(at)
 }
 
 fn disk(found: Option<&DiskCheck>) -> Check {
@@ -85,6 +101,11 @@ mod tests {
 
     use super::*;
 
+    /// Ten minutes after the clock was compared.
+    fn now() -> Timestamp {
+        "2026-01-31T12:10:00Z".parse().unwrap()
+    }
+
     /// The lines for a sound server with these changes, each a path in its JSON and what is there.
     fn lines(changes: &[(&str, Value)]) -> String {
         let mut found = json!({
@@ -99,7 +120,7 @@ mod tests {
             *found.pointer_mut(path).unwrap() = value.clone();
         }
         let found: Checks = serde_json::from_value(found).unwrap();
-        checks(Some(&found)).iter().map(Check::line).collect()
+        checks(Some(&found), now()).iter().map(Check::line).collect()
     }
 
     /// The lines that are not ok.
@@ -158,13 +179,27 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_compared_long_ago_needs_nobody() {
+        let at =
+            |offset: i64, at: &str| unsound(&[("/clock/offset", json!(offset)), ("/clock/at", json!(at))]);
+        let lines = [at(0, "2026-01-31T11:54:59.000Z"), at(60, "2026-01-31T11:54:59.000Z")];
+        insta::assert_snapshot!(lines.concat(), @r"
+        note  clock         as the provider's, measured at 2026-01-31T11:54:59.000Z
+        note  clock         60 s ahead of the provider's, measured at 2026-01-31T11:54:59.000Z -> turn on time synchronisation on the server's machine, such as chrony or systemd-timesyncd
+        ");
+        assert_eq!(at(0, "2026-01-31T11:55:00.000Z"), "");
+        let a_day_behind = at(-86_400, "2026-01-30T12:10:00.000Z");
+        assert!(a_day_behind.starts_with("fail "), "it was measured just now: {a_day_behind}");
+    }
+
+    #[test]
     fn a_database_that_is_no_file_takes_up_no_room_here() {
         assert!(lines(&[("/disk", Value::Null)]).contains("ok    disk          not looked at: "));
     }
 
     #[test]
     fn an_older_server_is_no_failure() {
-        let lines: String = checks(None).iter().map(Check::line).collect();
+        let lines: String = checks(None, now()).iter().map(Check::line).collect();
         insta::assert_snapshot!(lines, @"note  public_url    not told by this server, which is older; nor are its clock and its disk");
     }
 }
