@@ -104,7 +104,7 @@ pub(crate) struct Registration {
 pub(crate) struct Checks {
     pub(crate) public_url: PublicUrlCheck,
     pub(crate) clock: ClockCheck,
-    /// `None`: the database is no file of the server.
+    /// `None`: the database is on PostgreSQL, or the system does not tell.
     pub(crate) disk: Option<DiskCheck>,
 }
 

@@ -84,7 +84,7 @@ async fn the_doctor_finds_a_disk_that_is_full_or_read_only() {
     let Some(room) = Room::new(200) else { return };
     assert_eq!(failures(&room).await, "");
     room.fill();
-    insta::assert_snapshot!(failures(&room).await, @"fail  disk          0 MiB of 200 MiB are free -> free some space, have retention.answers and retention.tasks keep less, or move data.dir to a larger disk");
+    insta::assert_snapshot!(failures(&room).await, @"fail  disk          0 MiB of 200 MiB are free -> free some space, or move data.dir to a larger disk; shorter retention.answers and retention.tasks keep the file of the database from growing further, but do not make it smaller");
     room.clear();
     assert_eq!(std::fs::read_dir(room.seen()).unwrap().count(), 0, "it leaves nothing behind");
     room.make_read_only();

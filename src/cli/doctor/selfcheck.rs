@@ -91,7 +91,7 @@ fn measured_long_ago(found: &ClockCheck, offset: i64, now: Timestamp) -> Option<
 fn disk(found: Option<&DiskCheck>) -> Check {
     match found {
         Some(DiskCheck { free, total }) => disk::disk(*free, *total),
-        None => Check::ok("disk", "not looked at: the database is no file of the server's machine"),
+        None => Check::note("disk", "not known: the database is on PostgreSQL, or the system does not tell"),
     }
 }
 
@@ -193,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_no_file_takes_up_no_room_here() {
-        assert!(lines(&[("/disk", Value::Null)]).contains("ok    disk          not looked at: "));
+    fn a_disk_that_is_not_known_is_not_called_sound() {
+        insta::assert_snapshot!(unsound(&[("/disk", Value::Null)]), @"note  disk          not known: the database is on PostgreSQL, or the system does not tell");
     }
 
     #[test]
