@@ -4,10 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use rustix::fs::statvfs;
-
 use super::bound;
 use crate::config::{Config, DatabaseUrl};
+use crate::selfcheck;
 use crate::store::Server;
 pub(crate) use crate::store::{Obstacle, look_for_file, look_for_folder};
 
@@ -49,9 +48,8 @@ pub(crate) async fn look_at_postgres(config: &Config) -> Option<anyhow::Result<S
 
 /// The disk that this folder is on.
 pub(crate) fn room(folder: &Path) -> io::Result<Room> {
-    let found = statvfs(folder)?;
-    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-    Ok(Room { free: bytes(found.f_bavail), total: bytes(found.f_blocks), keeping: keeping(folder)? })
+    let selfcheck::Room { free, total } = selfcheck::Room::on(folder)?;
+    Ok(Room { free, total, keeping: keeping(folder)? })
 }
 
 #[cfg(target_os = "linux")]

@@ -24,10 +24,11 @@ pub(crate) use disk::Room;
 pub(crate) use key::CheckKey;
 pub(crate) use visit::Finding;
 
+use self::disk::Disk;
 use self::visit::Visitor;
 use crate::provider::PingbackUrl;
 
-/// How long a finding counts, and how far apart calls are: whoever asks often has us send no more.
+/// How long a finding counts, and how far apart calls and looks are: whoever asks often has us send no more.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// What looks after the service from outside.
@@ -36,7 +37,7 @@ pub(crate) struct SelfCheck {
     /// Held by the one caller for whom a call is made; the others wait for what it finds.
     last: Mutex<Last>,
     /// Where the file of the database is; `None` when a server has it.
-    folder: Option<PathBuf>,
+    disk: Option<Disk>,
 }
 
 /// The last call.
@@ -57,7 +58,11 @@ impl SelfCheck {
         base_url: Option<&Url>,
         folder: Option<PathBuf>,
     ) -> Result<Self, reqwest::Error> {
-        Ok(Self { visitor: Visitor::new(key, base_url)?, last: Mutex::new(Last::Never), folder })
+        Ok(Self {
+            visitor: Visitor::new(key, base_url)?,
+            last: Mutex::new(Last::Never),
+            disk: folder.map(Disk::new),
+        })
     }
 
     /// Where the URL leads, as it was found within the last 5 s.
@@ -74,9 +79,10 @@ impl SelfCheck {
         finding
     }
 
-    /// The room on the disk of the database; `None` when a server has it, or the system does not tell.
+    /// The room on the disk of the database, as it was found within the last 5 s; `None` when a server has it, or the
+    /// system does not tell.
     pub(crate) async fn room(&self) -> Option<Room> {
-        Room::on(self.folder.clone()?).await
+        self.disk.as_ref()?.room().await
     }
 }
 
