@@ -4,6 +4,7 @@ mod bodies;
 mod no_server;
 mod tasks;
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -209,21 +210,24 @@ impl Client {
             return NoServer {
                 reason,
                 remedy: "look at its log, and whether it is pingbox that listens there",
+                is_absent: false,
             }
             .into();
         }
         if let Some(why) = distrusted(error) {
             return self.distrust(why);
         }
-        let mut cause: &dyn std::error::Error = error;
+        let mut cause: &(dyn std::error::Error + 'static) = error;
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
         let no_server = if error.is_connect() {
             let reason = format!("no pingbox answers at {server} ({cause})");
-            NoServer { reason, remedy: "start it, or set PINGBOX_SERVER to where it is" }
+            let is_absent = cause.downcast_ref().is_some_and(is_nobody_there);
+            NoServer { reason, remedy: "start it, or set PINGBOX_SERVER to where it is", is_absent }
         } else {
-            NoServer { reason: format!("the reply of {server} broke off ({cause})"), remedy: "try again" }
+            let reason = format!("the reply of {server} broke off ({cause})");
+            NoServer { reason, remedy: "try again", is_absent: false }
         };
         no_server.into()
     }
@@ -266,8 +270,14 @@ impl Client {
 
     fn nonsense(&self, status: StatusCode) -> anyhow::Error {
         let reason = format!("{} answers {status}, but not as pingbox does", self.server);
-        NoServer { reason, remedy: "set PINGBOX_SERVER to its api listener" }.into()
+        NoServer { reason, remedy: "set PINGBOX_SERVER to its api listener", is_absent: false }.into()
     }
+}
+
+/// Whether nothing listens there, or there is no such address here.
+fn is_nobody_there(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable)
 }
 
 /// What is wrong with the certificate of the server, if that is why the request failed.
@@ -278,7 +288,7 @@ fn distrusted(error: &reqwest::Error) -> Option<&CertificateError> {
             return Some(why);
         }
         // What an I/O error holds is not its source, but its source's source is.
-        let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         cause = match held {
             Some(held) => Some(held),
             None => error.source(),

@@ -60,14 +60,16 @@ impl DoctorArgs {
         let mut remote = self.remote.remote()?;
         let here = Here::new(self.settings, self.sandbox);
         let is_here = here.settle(&mut remote);
-        let findings = match ask(&remote::connect(remote)?, self.resume, self.probe).await {
-            Err(error) if is_here => {
-                let checks = here.checks(&error.downcast::<NoServer>()?).await;
-                Findings { checks, ..Findings::default() }
-            }
-            asked => asked?,
-        };
-        if self.remote.json {
+        let mut findings = Findings::default();
+        let asked = findings.ask(&remote::connect(remote)?, self.resume, self.probe).await;
+        findings.trouble = asked.err();
+        // Where something listens, it is probably the server of these settings that holds what a start would need.
+        if is_here && let Some(silence) = findings.absence() {
+            let checks = here.checks(silence).await;
+            findings.checks.extend(checks);
+            findings.trouble = None;
+        }
+        if self.remote.json && !findings.checks.is_empty() {
             print(&findings.as_json())?;
         } else {
             print(&findings.checks.iter().map(Check::line).collect::<String>())?;
@@ -80,47 +82,39 @@ impl DoctorArgs {
     }
 }
 
-/// What the server knows; it fails only when that is nothing.
-async fn ask(client: &Client, resume: bool, probe: bool) -> anyhow::Result<Findings> {
-    let mut findings = Findings::default();
-    if resume {
-        client.resume().await?;
-        findings.checks.push(Check::ok("resume", "sending is tried again"));
-    }
-    let health = client.health().await?;
-    findings.checks.push(database(&health.body));
-    findings.readyz = Some(health.json);
-    let account = match client.account().await {
-        Ok(Told { json, body }) => {
-            findings.account = Some(json);
-            body
-        }
-        Err(error) => return Ok(Findings { trouble: Some(error), ..findings }),
-    };
-    findings.checks.extend(account::checks(&account));
-    match client.checks().await {
-        Ok(found) => {
-            findings
-                .checks
-                .extend(selfcheck::checks(found.as_ref().map(|found| &found.body), Timestamp::by_system()));
-            findings.checks_reply = found.map(|found| found.json);
-        }
-        Err(error) => findings.trouble = Some(error),
-    }
-    findings.checks.extend(account::limits(&account));
-    if probe && findings.trouble.is_none() {
-        match probe::probe(client, &account).await {
-            Ok((check, task)) => {
-                findings.checks.push(check);
-                findings.task = task;
-            }
-            Err(error) => findings.trouble = Some(error),
-        }
-    }
-    Ok(findings)
-}
-
 impl Findings {
+    /// Adds what the server knows, as far as it tells.
+    async fn ask(&mut self, client: &Client, resume: bool, probe: bool) -> anyhow::Result<()> {
+        if resume {
+            client.resume().await?;
+            self.checks.push(Check::ok("resume", "sending is tried again"));
+        }
+        let health = client.health().await?;
+        self.checks.push(database(&health.body));
+        self.readyz = Some(health.json);
+        let Told { json, body: account } = client.account().await?;
+        self.account = Some(json);
+        self.checks.extend(account::checks(&account));
+        let found = client.checks().await;
+        if let Ok(found) = &found {
+            let found = found.as_ref().map(|found| &found.body);
+            self.checks.extend(selfcheck::checks(found, Timestamp::by_system()));
+        }
+        self.checks.extend(account::limits(&account));
+        self.checks_reply = found?.map(|found| found.json);
+        if probe {
+            let (check, task) = probe::probe(client, &account).await?;
+            self.checks.push(check);
+            self.task = task;
+        }
+        Ok(())
+    }
+
+    /// That nothing is there, if that is why there is no more.
+    fn absence(&self) -> Option<&NoServer> {
+        self.trouble.as_ref()?.downcast_ref().filter(|silence: &&NoServer| silence.is_absent)
+    }
+
     /// One line.
     fn as_json(&self) -> String {
         let checks = json!(self.checks);

@@ -6,4 +6,6 @@
 pub(crate) struct NoServer {
     pub(crate) reason: String,
     pub(crate) remedy: &'static str,
+    /// Whether nothing is there at all, rather than something that keeps silent or talks otherwise.
+    pub(crate) is_absent: bool,
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{Html, IntoResponse as _};
+use axum::response::{Html, IntoResponse as _, Response};
 use pingbox::sandbox::DEFAULT_KEY;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use crate::harness::PATIENCE;
 use crate::process::serve;
 use crate::program::{KEY, NOWHERE, Server, TOKEN, emulation, free_address, get, http, outcome, pingbox};
+use crate::scripted::Broken;
 use crate::served::{Served, served};
 
 /// The line about a server that is not there.
@@ -328,13 +330,37 @@ async fn a_program_that_is_not_pingbox_is_found_in_its_place() {
     let other = served(&[], &[]);
     let unserved = Unserved { data: TempDir::new().unwrap(), api: other.server.address("public") };
     let mut command = unserved.command(&["doctor"]);
-    let (code, text, _) = outcome(&mut command);
-    assert_eq!(code, Some(1), "{text}");
-    let text = text.replace(&unserved.api, "API");
-    insta::assert_snapshot!(lines(&text, "fail "), @r"
-    fail  server        http://API answers 404 Not Found, but not as pingbox does -> set PINGBOX_SERVER to its api listener
-    fail  listen        api.listen: another program listens on API -> end it (`ss -ltnp` shows which it is), or set api.listen to another address
-    ");
+    let (code, text, explanation) = outcome(&mut command);
+    assert_eq!((code, text.as_str()), (Some(1), ""));
+    insta::assert_snapshot!(explanation.replace(&unserved.api, "API"), @"pingbox: http://API answers 404 Not Found, but not as pingbox does: set PINGBOX_SERVER to its api listener");
+}
+
+/// Passes on everything but the question whether it is ready, to which its reply breaks off.
+async fn without_readiness(api: String) -> String {
+    let pass = async move |method: Method, uri: Uri| {
+        if uri.path() == "/readyz" {
+            return Response::new(Body::new(Broken));
+        }
+        let reply = http().request(method, format!("{api}{uri}")).send().await.unwrap();
+        (reply.status(), reply.text().await.unwrap()).into_response()
+    };
+    serve(Router::new().fallback(pass)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_answer_is_not_taken_for_another_program() {
+    let served = served(&[], &[]);
+    let api = without_readiness(served.server.url("api")).await;
+    let address = api.strip_prefix("http://").unwrap();
+    for (line, text) in
+        [(&["doctor"][..], ""), (&["doctor", "--resume"], "ok    resume        sending is tried again\n")]
+    {
+        // Its data.dir is in use, and so is its address.
+        let mut command = pingbox(served.data.path(), line);
+        let (code, found, explanation) = outcome(command.env("PINGBOX_API__LISTEN", address));
+        assert_eq!((code, found.as_str()), (Some(1), text), "{explanation}");
+        assert!(explanation.starts_with(&format!("pingbox: the reply of {api} broke off")), "{explanation}");
+    }
 }
 
 #[tokio::test]

@@ -94,7 +94,8 @@ impl Scripted {
     }
 }
 
-struct Broken;
+/// A body that breaks off.
+pub(crate) struct Broken;
 
 impl HttpBody for Broken {
     type Data = Bytes;
