@@ -101,9 +101,11 @@ impl Findings {
             self.checks.extend(selfcheck::checks(found, Timestamp::by_system()));
         }
         self.checks.extend(account::limits(&account));
-        self.checks_reply = found?.map(|found| found.json);
+        let (json, found) = found?.map(|Told { json, body }| (json, body)).unzip();
+        self.checks_reply = json;
         if probe {
-            let (check, task) = probe::probe(client, &account).await?;
+            let public_url = found.as_ref().map(|found| &found.public_url);
+            let (check, task) = probe::probe(client, &account, public_url).await?;
             self.checks.push(check);
             self.task = task;
         }

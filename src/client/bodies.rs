@@ -120,6 +120,18 @@ pub(crate) struct PublicUrlCheck {
     pub(crate) pingbacks: u64,
 }
 
+impl PublicUrlCheck {
+    /// Whether the server itself, or the provider, came through.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.state == "reached" || self.pingbacks > 0
+    }
+
+    /// Whether something else is there, or is in the way.
+    pub(crate) fn leads_astray(&self) -> bool {
+        matches!(self.state.as_str(), "elsewhere" | "not_passed")
+    }
+}
+
 #[derive(Debug, Deserialize)]
 pub(crate) struct ClockCheck {
     /// Seconds ahead of the provider's; `None` until it has replied.

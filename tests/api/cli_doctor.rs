@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -119,10 +121,15 @@ async fn the_doctor_finds_a_public_url_that_leads_elsewhere() {
     let provider = emulation(data.path(), &[]);
     let url = serve(Router::new().fallback(async || Html("<html>"))).await;
     let served = Served::without_sandbox(data, &provider, &[("PINGBOX_PUBLIC__URL", &url)]);
-    let (code, text, _) = served.outcome(&["doctor"]);
+    let (code, text, _) = served.outcome(&["doctor", "--probe"]);
     assert_eq!(code, Some(1), "{text}");
     let failures: Vec<_> = text.lines().filter(|line| line.starts_with("fail ")).collect();
-    insta::assert_snapshot!(failures.join("\n").replace(&url, "https://a.example"), @"fail  public_url    https://a.example/pingback/***: something else answers, with 200 -> set public.url to where the public listener is reached, or have what is there pass /pingback/ on to it, without a redirect or a login");
+    insta::assert_snapshot!(failures.join("\n").replace(&url, "https://a.example"), @r"
+    fail  public_url    https://a.example/pingback/***: something else answers, with 200 -> set public.url to where the public listener is reached, or have what is there pass /pingback/ on to it, without a redirect or a login
+    fail  probe         not tried: mend public_url first -> do what the line public_url says, and probe again
+    ");
+    let tasks = get(served.server.url("api") + "/v1/tasks").await["tasks"].clone();
+    assert_eq!(tasks, json!([]), "nothing is spent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -438,6 +445,43 @@ async fn a_probe_waits_for_better_times() {
     ");
     let tasks = get(served.server.url("api") + "/v1/tasks").await["tasks"].clone();
     assert_eq!((tasks.as_array().unwrap().len(), &tasks[0]["status"]), (1, &json!("cancelled")), "{tasks}");
+}
+
+/// Passes on everything but what is about tasks: the one that there is waits until somebody would cancel it, which is
+/// when it was sent.
+async fn with_a_task_that_is_sent_when_cancelled(api: String) -> String {
+    let is_sent = Arc::new(AtomicBool::new(false));
+    let pass = async move |method: Method, uri: Uri| {
+        if !uri.path().starts_with("/v1/tasks") {
+            let reply = http().request(method, format!("{api}{uri}")).send().await.unwrap();
+            return (reply.status(), reply.text().await.unwrap()).into_response();
+        }
+        if method == Method::DELETE {
+            is_sent.store(true, Ordering::Relaxed);
+            let problem = json!({"code": "not_cancellable", "detail": "it was sent"});
+            return (StatusCode::CONFLICT, axum::Json(problem)).into_response();
+        }
+        let is_new = method == Method::POST;
+        let task = if is_sent.load(Ordering::Relaxed) {
+            json!({"id": "7", "status": "solved", "answer": {"text": "Friday"}, "via": "pingback"})
+        } else {
+            json!({"id": "7", "status": "queued", "reason": "a pause"})
+        };
+        let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+        (status, axum::Json(task)).into_response()
+    };
+    serve(Router::new().fallback(pass)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_that_is_sent_when_it_is_to_be_cancelled_is_waited_for() {
+    let served = served(&[], &[]);
+    served.until_registration_is("registered").await;
+    let api = with_a_task_that_is_sent_when_cancelled(served.server.url("api")).await;
+    let (code, text, explanation) =
+        outcome(served.command(&["doctor", "--probe"]).env("PINGBOX_SERVER", api));
+    assert_eq!(code, Some(0), "{text}{explanation}");
+    assert!(lines(&text, "ok    probe ").contains("solved, by pingback"), "{text}");
 }
 
 #[test]

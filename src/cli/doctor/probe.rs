@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::check::Check;
 use crate::cli::tell;
-use crate::client::{Account, Client, Submitted, TaskLine, Told};
+use crate::client::{Account, Client, PublicUrlCheck, Submitted, TaskLine, Told};
 use crate::model::{CaptchaType, Price, Secret, TaskId};
 
 const NAME: &str = "probe";
@@ -21,24 +21,41 @@ const PAUSE: Duration = Duration::from_millis(500);
 const QUESTION: &str = "If tomorrow is Saturday, what day is today?";
 
 /// How the answer to a text captcha came, and its task as the server told it; `None` when none was sent.
-pub(super) async fn probe(client: &Client, account: &Account) -> anyhow::Result<(Check, Option<String>)> {
+pub(super) async fn probe(
+    client: &Client,
+    account: &Account,
+    public_url: Option<&PublicUrlCheck>,
+) -> anyhow::Result<(Check, Option<String>)> {
     if account.backoff.in_php.is_some() || account.reason.is_some() {
         let remedy = "do what the lines above say, and probe again";
         return Ok((Check::fail(NAME, "not tried: captchas are not sent at the moment", remedy), None));
+    }
+    if public_url.is_some_and(PublicUrlCheck::leads_astray) {
+        let remedy = "do what the line public_url says, and probe again";
+        return Ok((Check::fail(NAME, "not tried: mend public_url first", remedy), None));
     }
     let price = Price::from_nanos(CaptchaType::Text.rate_nanos());
     tell(&format!("--probe has one text captcha solved, which costs about {}", price.as_str()));
     let id = submit(client).await?;
     tell(&format!("it is task {id}; its answer is waited for, for {} s at most", PATIENCE.as_secs()));
-    let task = wait(client, id).await?;
-    if let Some(why) = task.body.why_it_waits()
-        && let Ok(cancelled) = client.cancel(id).await
-    {
-        let reason = format!("not sent, and cancelled: {why}");
-        let check = Check::fail(NAME, reason, "see what `pingbox doctor` says, and probe again");
-        return Ok((check, Some(cancelled.json)));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let task = wait(client, id, deadline).await?;
+        if let Some(why) = task.body.why_it_waits() {
+            if let Ok(cancelled) = client.cancel(id).await {
+                let reason = format!("not sent, and cancelled: {why}");
+                let check = Check::fail(NAME, reason, "see what `pingbox doctor` says, and probe again");
+                return Ok((check, Some(cancelled.json)));
+            }
+            // It was sent meanwhile.
+            if Instant::now() < deadline {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        }
+        let proven = public_url.is_some_and(PublicUrlCheck::is_proven);
+        return Ok((judge(&task.body, account, proven), Some(task.json)));
     }
-    Ok((judge(&task.body, account), Some(task.json)))
 }
 
 async fn submit(client: &Client) -> anyhow::Result<TaskId> {
@@ -51,20 +68,20 @@ async fn submit(client: &Client) -> anyhow::Result<TaskId> {
     }
 }
 
-/// The task once it has ended, or is kept back, or as it stands after as long as one waits for it.
-async fn wait(client: &Client, id: TaskId) -> anyhow::Result<Told<TaskLine>> {
-    let deadline = Instant::now() + PATIENCE;
+/// The task once it has ended, or is kept back, or as it stands at the deadline.
+async fn wait(client: &Client, id: TaskId, deadline: Instant) -> anyhow::Result<Told<TaskLine>> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let task = client.task(id, left.min(STEP)).await?;
-        if task.body.has_ended() || task.body.why_it_waits().is_some() || left < PAUSE {
+        if task.body.has_ended() || task.body.why_it_waits().is_some() || left.is_zero() {
             return Ok(task);
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(PAUSE.min(left)).await;
     }
 }
 
-fn judge(task: &TaskLine, account: &Account) -> Check {
+/// What its end tells, or that there is none; `is_url_proven`: somebody has come through by the public URL.
+fn judge(task: &TaskLine, account: &Account, is_url_proven: bool) -> Check {
     let id = &task.id;
     if !task.has_ended() {
         let reason = task.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -91,11 +108,17 @@ fn judge(task: &TaskLine, account: &Account) -> Check {
             let reason = format!("{solved}, by asking: no pingback can come, as the line registration says");
             Check::note(NAME, reason)
         }
-        _ if is_per_task => Check::fail(
+        _ if is_per_task && is_url_proven => Check::fail(
             NAME,
             format!("{solved}, but by asking: no pingback came to the task's own URL"),
             "set pingback.url_mode to shared, which is for providers that send to the registered URL alone, and probe \
              again",
+        ),
+        _ if !is_url_proven => Check::fail(
+            NAME,
+            format!("{solved}, but by asking: no pingback came"),
+            "first see to it that public.url leads to the public listener (the line public_url; proxy, firewall, \
+             public.allow_from), and probe again",
         ),
         _ => Check::fail(
             NAME,
@@ -111,8 +134,12 @@ mod tests {
 
     use super::*;
 
-    /// The line for a task with these changes, in an account with these.
+    /// The line for a task with these changes, in an account with these, and a public URL that was reached.
     fn line(of_task: &Value, answers: &str, url_mode: Option<&str>) -> String {
+        line_by(of_task, answers, url_mode, true)
+    }
+
+    fn line_by(of_task: &Value, answers: &str, url_mode: Option<&str>, is_url_proven: bool) -> String {
         let mut task = json!({
             "id": "7", "status": "solved", "answer": {"text": "Friday"}, "error": null, "via": "pingback",
             "price": "0.001", "reason": null, "solve_ms": 3120,
@@ -124,7 +151,9 @@ mod tests {
             "backoff": {"in_php": null, "res_php": null}, "answers": answers, "reason": null,
             "registration": {"state": "registered", "url": null, "detail": "", "url_mode": url_mode},
         });
-        judge(&serde_json::from_value(task).unwrap(), &serde_json::from_value(account).unwrap()).line()
+        let (task, account) =
+            (serde_json::from_value(task).unwrap(), serde_json::from_value(account).unwrap());
+        judge(&task, &account, is_url_proven).line()
     }
 
     #[test]
@@ -146,6 +175,27 @@ mod tests {
         fail  probe         solved in 3.1 s for 0.001, but by asking: no pingback came -> see to it that public.url leads to the public listener (proxy, firewall, public.allow_from), and probe again
         note  probe         solved in 3.1 s for 0.001, by asking: no pingback can come, as the line registration says
         ");
+    }
+
+    #[test]
+    fn a_missing_pingback_tells_nothing_of_the_url_mode_while_the_public_url_is_not_proven() {
+        let asked = json!({"via": "reconcile"});
+        let by = |url_mode| line_by(&asked, "pingback", Some(url_mode), false);
+        insta::assert_snapshot!(by("per_task"), @"fail  probe         solved in 3.1 s for 0.001, but by asking: no pingback came -> first see to it that public.url leads to the public listener (the line public_url; proxy, firewall, public.allow_from), and probe again");
+        assert_eq!(by("shared"), by("per_task"));
+        let pinged = line_by(&json!({}), "pingback", Some("per_task"), false);
+        assert!(pinged.starts_with("ok "), "{pinged}");
+    }
+
+    #[test]
+    fn a_public_url_is_proven_by_whoever_came_through() {
+        let found = |state: &str, pingbacks: u64| {
+            let found = json!({"state": state, "url": "u", "detail": "d", "pingbacks": pingbacks});
+            serde_json::from_value::<PublicUrlCheck>(found).unwrap()
+        };
+        assert!(found("reached", 0).is_proven() && found("unreachable", 1).is_proven());
+        assert!(!found("unreachable", 0).is_proven() && !found("unreachable", 0).leads_astray());
+        assert!(found("elsewhere", 1).leads_astray() && found("not_passed", 1).leads_astray());
     }
 
     #[test]
