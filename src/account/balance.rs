@@ -44,6 +44,11 @@ impl Account {
         self.balance_sheet().known.clone()
     }
 
+    /// Has it asked for again although that was a short while ago: an operator has acted.
+    pub(super) fn forget_balance_question(&self) {
+        self.balance_sheet().asked_at = None;
+    }
+
     async fn ask_balance(&self) {
         let _turn = self.0.asking_balance.lock().await;
         let now = Timestamp::now();

@@ -52,6 +52,7 @@ impl Account {
             before
         };
         self.0.is_proven.store(false, Ordering::Release);
+        self.forget_balance_question();
         info!("An operator had pingbox go on sending");
         self.changed(&before, &Backoff::default()).await;
     }

@@ -154,6 +154,20 @@ async fn a_request_that_came_back_stops_sending_until_the_next_start_or_an_opera
     assert!(matches!(bench.submit().await, Sent::Accepted { .. }));
 }
 
+#[tokio::test]
+async fn the_balance_is_asked_for_once_a_minute_and_after_an_operator_has_acted() {
+    let bench = Bench::new().await;
+    // A first call shows that the key is right.
+    assert!(matches!(bench.submit().await, Sent::Accepted { .. }));
+    for _ in 0..2 {
+        bench.account.balance().await;
+        assert_eq!(bench.calls(), 2);
+    }
+    bench.account.resume().await;
+    bench.account.balance().await;
+    assert_eq!(bench.calls(), 3);
+}
+
 /// As another replica finds it out.
 async fn store_ban(store: &Store, id: &AccountId) {
     let mut ban = Backoff::default();
