@@ -56,7 +56,9 @@ impl Wiring<'_> {
         let heralds = Heralds { solve_times, ..Heralds::default() };
         let id = AccountId::new(self.provider.key_digest());
         let (ingest, writer) = ingest::writer(self.store.clone(), id, heralds.clone());
-        self.parts.start("writer", writer.run());
+        self.parts
+            .start_apart("writer", writer.run())
+            .context("Could not start the writer's thread: allow pingbox more processes (ulimit -u)")?;
         let account = self.account(ingest.clone(), &heralds, &lead).await?;
 
         let daily_limit =
