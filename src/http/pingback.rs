@@ -14,7 +14,7 @@ use axum::http::header::{CONNECTION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 pub(super) use self::decode::decode;
 use super::addresses::Addresses;
@@ -204,7 +204,7 @@ async fn record(ingest: &Ingest, received: Received, headers: &HeaderMap) -> Res
                 Receipt::Repeated => debug!(captcha.id = %captcha_id, "Pingback repeats what is known"),
                 Receipt::Kept { .. } => {
                     let id = request_id(headers);
-                    info!(request.id = id, captcha.id = %captcha_id, "Pingback settles no task; it is kept");
+                    debug!(request.id = id, captcha.id = %captcha_id, "Pingback settles no task; it is kept");
                 }
             }
             "OK".into_response()

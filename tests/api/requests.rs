@@ -79,7 +79,12 @@ async fn lines_in_the_log_name_their_request_and_their_task() {
 async fn a_pingback_is_logged_by_the_name_that_a_proxy_gave_it() {
     let data = TempDir::new().unwrap();
     let (_sandbox, url) = provider(never_solved()).await;
-    let mut process = Process::start(data.path(), &url, &[("PINGBOX_LOG__FORMAT", "json")]).await;
+    let mut process = Process::start(
+        data.path(),
+        &url,
+        &[("PINGBOX_LOG__FORMAT", "json"), ("PINGBOX_LOG__FILTER", "pingbox=debug")],
+    )
+    .await;
     let pingback = format!("{}/pingback/{}", process.public, crate::process::SECRET);
     for (name, body) in [("kept-one", "id=991&code=x"), ("bad-one", "id=none")] {
         let request = process.http.post(&pingback).header(HEADER, name).body(body);
