@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::header::{CONNECTION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
@@ -143,6 +144,9 @@ async fn receive_for_task(
     let Some(token) = token else {
         return refuse_unknown(&state, peer, letter.request.headers());
     };
+    if state.ingest.admit_pingback().is_err() {
+        return turn_away(letter.request.into_body()).await;
+    }
     match state.store.task_of_token(&token.digest()).await {
         Ok(Some(task)) => letter.take(&state, Some(task)).await,
         Ok(None) => refuse(&state, peer, letter.request.headers()),
@@ -181,6 +185,9 @@ impl Letter {
         let (parts, body) = self.request.into_parts();
         if !matches!(parts.method, Method::POST | Method::GET) {
             return (StatusCode::METHOD_NOT_ALLOWED, "send the pingback by POST\n").into_response();
+        }
+        if state.ingest.admit_pingback().is_err() {
+            return turn_away(body).await;
         }
         match decode(&parts.headers, self.query.as_deref(), body).await {
             Ok(pingback) => record(&state.ingest, Received { pingback, task }, &parts.headers).await,
@@ -225,6 +232,12 @@ async fn record(ingest: &Ingest, received: Received, headers: &HeaderMap) -> Res
 /// The name that a proxy gave the request, for the log. None is made: the provider would not know what to do with it.
 fn request_id(headers: &HeaderMap) -> Option<&str> {
     given_id(headers)?.to_str().ok()
+}
+
+/// Too much comes in.
+async fn turn_away(body: Body) -> Response {
+    decode::discard(body).await;
+    try_again()
 }
 
 fn try_again() -> Response {

@@ -4,6 +4,7 @@
 //! Nobody hears of anything before it is on disk. While one transaction is being committed the
 //! next batch gathers: the busier it is, the more rows share a commit.
 
+mod admission;
 mod batch;
 mod chores;
 mod sink;
@@ -18,10 +19,12 @@ use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, error};
 
+use self::admission::{Admission, Pace, QUEUE};
 use self::batch::{Asked, Batch, Committed, Job};
 pub(crate) use self::chores::MOST_ENDED;
 use self::chores::{Chore, NewReport};
@@ -41,9 +44,6 @@ use crate::model::{
 use crate::store::{AccountId, Fault, Retired, RetirementPlan, Store, StoreError};
 use crate::waiters::{AnswerWaiters, TaskWaiters};
 
-/// Writes that may wait. Beyond it a write is refused at once, so that senders hear 503 instead of
-/// nothing.
-const QUEUE: usize = 4096;
 /// Writes that share a transaction. Measured: more rows a commit gain little beyond this.
 const MAX_BATCH: usize = 256;
 
@@ -59,12 +59,14 @@ pub(crate) const IDEMPOTENCY_WINDOW: Duration = Duration::from_hours(24);
 #[derive(Clone, Debug)]
 pub(crate) struct Ingest {
     queue: mpsc::Sender<Job>,
+    admission: Arc<Admission>,
     tally: Arc<WriterTally>,
 }
 
 impl Ingest {
     /// Stores a captcha as a task, or finds the one it repeats.
     pub(crate) async fn submit(&self, submit: Submit) -> Result<Submitted, WriteError> {
+        self.admit()?;
         self.ask(Job::Submit, submit).await
     }
 
@@ -73,15 +75,32 @@ impl Ingest {
         self.ask(Job::Pingback, received).await.inspect_err(|error| self.tally.note_refused(*error))
     }
 
+    /// Whether there is room for one more pingback. It is asked before the pingback is read: to refuse must cost less
+    /// than to take, or there is nothing left to take with.
+    pub(crate) fn admit_pingback(&self) -> Result<(), WriteError> {
+        self.admit().inspect_err(|error| self.tally.note_refused(*error))
+    }
+
+    fn admit(&self) -> Result<(), WriteError> {
+        if self.waiting() < self.admission.most() {
+            return Ok(());
+        }
+        self.admission.note_refused();
+        Err(WriteError::Busy)
+    }
+
     /// What has been stored since the start.
     pub(crate) fn tally(&self) -> &WriterTally {
         &self.tally
     }
 
-    /// How many writes wait, and how many may.
+    /// How many writes wait, and how many may at the moment.
     pub(crate) fn queue(&self) -> (usize, usize) {
-        let most = self.queue.max_capacity();
-        (most - self.queue.capacity(), most)
+        (self.waiting(), self.admission.most())
+    }
+
+    fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
     }
 
     /// Takes tasks out of the queue, to be sent at once.
@@ -244,7 +263,13 @@ impl Ingest {
 
     async fn ask<Q, A>(&self, job: impl FnOnce(Asked<Q, A>) -> Job, question: Q) -> Result<A, WriteError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(job(Asked { question, answer: None, reply })).map_err(|_| WriteError::Busy)?;
+        self.queue.try_send(job(Asked { question, answer: None, reply })).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                self.admission.note_refused();
+                WriteError::Busy
+            }
+            TrySendError::Closed(_) => WriteError::Failed,
+        })?;
         answer.await.unwrap_or(Err(WriteError::Failed))
     }
 
@@ -283,6 +308,7 @@ pub(crate) type SharedSolveTimes = Arc<Mutex<SolveTimes>>;
 #[derive(Debug)]
 pub(crate) struct Writer {
     jobs: mpsc::Receiver<Job>,
+    admission: Arc<Admission>,
     store: Store,
     /// Whose credit it keeps.
     account: AccountId,
@@ -299,18 +325,28 @@ pub(crate) fn writer(store: Store, account: AccountId, heralds: Heralds) -> (Ing
     let (queue, jobs) = mpsc::channel(QUEUE);
     let tally = Arc::clone(&heralds.tally);
     let sink = Sink::new(Bound::STANDARD, Arc::clone(&heralds.sink));
-    (
-        Ingest { queue, tally },
-        Writer { jobs, store, account, heralds, sink, has_webhooks: true, sending: HashSet::new() },
-    )
+    let admission = Arc::<Admission>::default();
+    let ingest = Ingest { queue, admission: Arc::clone(&admission), tally };
+    let sending = HashSet::new();
+    (ingest, Writer { jobs, admission, store, account, heralds, sink, has_webhooks: true, sending })
 }
 
 impl Writer {
     /// Writes until every [`Ingest`] is gone and what they asked for is done.
     pub(crate) async fn run(mut self) {
         let mut jobs = Vec::new();
+        let mut pace = Pace::new(Instant::now());
         self.look_for_webhooks().await;
-        while self.jobs.recv_many(&mut jobs, MAX_BATCH).await > 0 {
+        loop {
+            let is_rest = self.jobs.is_empty();
+            if self.jobs.recv_many(&mut jobs, MAX_BATCH).await == 0 {
+                break;
+            }
+            let now = Instant::now();
+            if is_rest {
+                pace.rest(now);
+            }
+            pace.note(jobs.len(), self.jobs.len(), now, &self.admission);
             self.write(Batch::new(mem::take(&mut jobs))).await;
             // It hangs only on a server that is gone; the next one tries again.
             drop(timeout(WRITE_DEADLINE, self.sink.trim(&self.store)).await);

@@ -141,7 +141,7 @@ impl WriterTally {
     pub(super) fn note_refused(&self, error: WriteError) {
         self.note_pingback(match error {
             WriteError::Busy => Fate::Overloaded,
-            WriteError::Store(_) | WriteError::Failed => Fate::NotStored,
+            WriteError::Store(_) | WriteError::TooSlow | WriteError::Failed => Fate::NotStored,
         });
     }
 

@@ -208,6 +208,28 @@ async fn a_full_queue_refuses_at_once() {
 }
 
 #[tokio::test]
+async fn of_a_queue_that_was_cut_own_writes_may_use_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ingest, writer) = idle_writer(&folder).await;
+    ingest.admission.limit_to(1);
+    assert_eq!((ingest.admit_pingback(), ingest.queue()), (Ok(()), (0, 1)));
+    let first = tokio::spawn({
+        let ingest = ingest.clone();
+        async move { ingest.probe().await }
+    });
+    while ingest.queue().0 == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ingest.admit_pingback(), Err(WriteError::Busy));
+    let submission = Submission::parse(text_captcha()).unwrap();
+    let (owner, idempotency, daily_limit, pingback) = (TokenId::LOCAL, None, None, None);
+    let refused = ingest.submit(Submit { owner, submission, idempotency, daily_limit, pingback }).await;
+    assert_eq!(refused.unwrap_err(), WriteError::Busy);
+    let (first, second) = in_one_batch(writer, (first, ingest.probe())).await;
+    assert_eq!((first.unwrap(), second), (Ok(()), Ok(())));
+}
+
+#[tokio::test]
 async fn a_caller_registers_urls_and_deletes_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let (ingest, writer) = idle_writer(&folder).await;

@@ -8,12 +8,15 @@ use crate::store::{Fault, IdempotencyKey};
 /// Why a write did not happen. Nothing of it is stored, or at least nobody was told so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WriteError {
-    /// Too many writes wait already.
+    /// Too many writes wait already, and that was said.
     #[error("too many writes are waiting: more comes in than the disk takes, see what else uses it")]
     Busy,
     /// The database failed, and has said so.
     #[error("the database cannot be written: {0}")]
     Store(Fault),
+    /// It was not stored in the time that its caller has.
+    #[error("the write took too long")]
+    TooSlow,
     /// Something else failed.
     #[error("the write broke off")]
     Failed,
@@ -22,7 +25,7 @@ pub(crate) enum WriteError {
 impl WriteError {
     /// Whether it was said already, once, why nothing can be written: nobody else needs to.
     pub(crate) fn is_told(self) -> bool {
-        matches!(self, Self::Store(_))
+        matches!(self, Self::Store(_) | Self::Busy)
     }
 }
 

@@ -1,6 +1,6 @@
 /* Preloaded into the program, it has calls on files fail. The file that the variable FAULTS names says which: a line
  * "CALL SUFFIX ERRNO" for each, where CALL is open (for writing), read, write, sync or truncate, and SUFFIX is how the
- * name of the file ends. It is read anew at each call, so faults come and go while the program runs. */
+ * name of the file ends; below zero, ERRNO is how many milliseconds a call takes that does not fail. It is read anew at each call, so faults come and go while the program runs. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -43,6 +43,11 @@ static int path_fails(const char *call, const char *path)
         int error;
         if (sscanf(rule, "%15s %63s %d", name, suffix, &error) == 3 && strcmp(name, call) == 0 &&
             ends_with(path, suffix)) {
+            if (error < 0) {
+                usleep((useconds_t)-error * 1000);
+                errno = before;
+                return 0;
+            }
             errno = error;
             return 1;
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -51,6 +52,11 @@ impl Faults {
     pub(crate) fn begin(&self, rules: &[(&str, &str, i32)]) {
         let lines = rules.iter().map(|(call, suffix, error)| format!("{call} {suffix} {error}\n"));
         self.write(&lines.collect::<String>());
+    }
+
+    /// From here on these calls on files whose name ends so take so long.
+    pub(crate) fn slow(&self, call: &str, suffix: &str, lasts: Duration) {
+        self.write(&format!("{call} {suffix} -{}\n", lasts.as_millis()));
     }
 
     /// From here on no call fails.

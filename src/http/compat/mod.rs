@@ -98,7 +98,7 @@ impl Script {
         }
         match timeout_at(arrived + PATIENCE, Arc::clone(&app.script_uploads).acquire_owned()).await {
             Ok(Ok(slot)) => Ok(Some(slot)),
-            _ => Err(WriteError::Busy),
+            _ => Err(WriteError::TooSlow),
         }
     }
 
@@ -150,7 +150,7 @@ async fn serve(script: Script, app: &AppState, request: Request) -> Response {
                 Script::Res => {
                     let longest = arrived + PATIENCE.max(app.hold) + GRACE;
                     let answered = timeout_at(longest, res_php::answer(app, call)).await;
-                    answered.unwrap_or(Err(WriteError::Busy.into()))
+                    answered.unwrap_or(Err(WriteError::TooSlow.into()))
                 }
             }
         }

@@ -55,7 +55,7 @@ impl Unheard {
         tokio::spawn(storing.in_current_span());
         match timeout_at(deadline, stored).await {
             Ok(Ok(stored)) => stored,
-            Ok(Err(_)) | Err(_) => Err(WriteError::Busy),
+            Ok(Err(_)) | Err(_) => Err(WriteError::TooSlow),
         }
     }
 

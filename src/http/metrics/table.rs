@@ -71,7 +71,7 @@ metrics! {
     COMMIT: Histogram "commit_seconds" [] "How long transactions took that were stored";
     WRITES: Counter "writes" [] "Writes that were stored: divided by commits, how many shared a transaction";
     WRITE_QUEUE: Gauge "write_queue_length" [] "Writes that wait for the writer";
-    WRITE_QUEUE_LIMIT: Gauge "write_queue_limit" [] "Writes that may wait: beyond it, pingbacks and submissions get 503";
+    WRITE_QUEUE_LIMIT: Gauge "write_queue_limit" [] "Writes that may wait now: beyond it, pingbacks and submissions get 503. Fewer than 4096 while more comes in than is written";
     STORAGE_FAULT: Gauge "storage_fault" ["access", "fault"] "1 for what keeps the database from being read or written; none while all is well";
     WAITERS: Gauge "waiters" ["for"] "Callers that wait: for tasks to end, for in.php (sending), for answers by captcha ID, for events. Who waits for several tasks counts for each";
     CONNECTIONS: Gauge "connections" ["listener"] "Open connections";

@@ -36,6 +36,11 @@ pub(in crate::http) async fn decode(
     pingback(fields, Timestamp::now())
 }
 
+/// Takes the body of a pingback that is not looked at: the connection would not last without that.
+pub(in crate::http) async fn discard(body: Body) {
+    drop(body::read(body, MAX_BODY_BYTES).await);
+}
+
 /// What is not UTF-8 becomes U+FFFD: a damaged answer is better than a lost one.
 fn form(text: &[u8]) -> Vec<(String, String)> {
     form_urlencoded::parse(text).into_owned().take(MAX_FIELDS + 1).collect()
