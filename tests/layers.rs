@@ -82,6 +82,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("askama", &["dashboard", "http"]),
     ("hyper", &["http", "sandbox"]),
     ("sqlx", &["store"]),
+    ("rusqlite", &["store"]),
     ("rustls", &["tls", "http", "app", "sandbox", "client", "provider", "selfcheck", "delivery", "account"]),
     ("tokio_rustls", &["http"]),
     ("rcgen", &["tls"]),

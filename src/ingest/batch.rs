@@ -13,7 +13,7 @@ use super::{
     Cancelled, Claim, Claimed, Fetched, IDEMPOTENCY_WINDOW, Receipt, Received, Submit, Submitted, WriteError,
 };
 use crate::model::{Pingback, Sent, Status, Task, TaskId, Timestamp, TokenId, Via};
-use crate::store::{AccountId, NewTask, Retired, RetirementPlan, Store, StoreError, WriteTx, Writing};
+use crate::store::{AccountId, NewTask, Retired, RetirementPlan, Store, StoreError, WriteTx};
 
 /// Tasks that one sweep changes at most, so that a large backlog does not hold up pingbacks.
 const SWEEP_LIMIT: u32 = 500;
@@ -165,36 +165,8 @@ impl Batch {
         account: &AccountId,
         sending: &HashSet<TaskId>,
     ) -> Result<Committed, StoreError> {
-        let mut writing = store.writing().await;
-        if writing.is_sole() && self.jobs.iter().all(|job| matches!(job, Job::Pingback(_))) {
-            self.commit_pingbacks(&mut writing).await
-        } else {
-            self.commit_any(&mut writing, account, sending).await
-        }
-    }
-
-    /// Pingbacks nearly always come down to one statement that writes, and that is a transaction by
-    /// itself: it saves two turns to SQLite's thread out of four or five.
-    async fn commit_pingbacks(&mut self, writing: &mut Writing) -> Result<Committed, StoreError> {
-        let mut reading = writing.each_alone().await?;
-        let mut touched = self.load(&mut reading).await?;
-        touched.load_parked(&mut reading, self.pingbacks()).await?;
-        reading.commit().await?;
-        self.receive(&mut touched);
-        let mut tx =
-            if touched.is_one_statement() { writing.each_alone().await? } else { writing.begin().await? };
-        let Stored { ended, over, unmatched } = touched.store(&mut tx).await?;
-        tx.commit().await?;
-        Ok(Committed { ended, over, sent: Vec::new(), unmatched, queue_grew: false })
-    }
-
-    async fn commit_any(
-        &mut self,
-        writing: &mut Writing,
-        account: &AccountId,
-        sending: &HashSet<TaskId>,
-    ) -> Result<Committed, StoreError> {
         let now = Timestamp::now();
+        let mut writing = store.writing().await;
         let mut tx = writing.begin().await?;
         let new = self.submit(&mut tx, now).await?;
         let mut touched = self.load(&mut tx).await?;

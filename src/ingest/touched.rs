@@ -15,6 +15,8 @@ pub(super) struct Touched {
     over: HashSet<TaskId>,
     by_captcha_id: HashMap<CaptchaId, Vec<TaskId>>,
     changed: BTreeSet<TaskId>,
+    /// Those that a pingback ended; of some of them more has changed.
+    settled: BTreeSet<TaskId>,
     /// Captcha IDs that became known in this batch.
     accepted: Vec<(CaptchaId, TaskId)>,
     /// Pingbacks that were kept earlier, oldest first.
@@ -165,7 +167,7 @@ impl Touched {
         let mut receipt = None;
         for id in open {
             if self.tasks.get_mut(&id).is_some_and(|task| task.settle(pingback, via)) {
-                self.changed.insert(id);
+                self.settled.insert(id);
                 receipt = Some(Receipt::Settled(id));
             }
         }
@@ -216,16 +218,14 @@ impl Touched {
         self.changed.iter().filter_map(|id| self.tasks.get(id))
     }
 
-    /// Whether [`store`](Self::store) takes one statement, or none.
-    pub(super) fn is_one_statement(&self) -> bool {
-        let kinds = [!self.changed.is_empty(), !self.kept.is_empty(), !self.joined.is_empty()];
-        kinds.into_iter().filter(|&is_needed| is_needed).count() <= 1
-    }
-
     /// Stores every change.
     pub(super) async fn store(self, tx: &mut WriteTx<'_>) -> Result<Stored, StoreError> {
         if !self.changed.is_empty() {
             tx.update_tasks(self.changed()).await?;
+        }
+        if self.settled.difference(&self.changed).next().is_some() {
+            let only_settled = self.settled.difference(&self.changed);
+            tx.end_tasks(only_settled.filter_map(|id| self.tasks.get(id))).await?;
         }
         if !self.kept.is_empty() {
             let parked: Vec<_> =
@@ -235,8 +235,9 @@ impl Touched {
         if !self.joined.is_empty() {
             tx.join_pingbacks(&self.joined).await?;
         }
-        let Self { mut tasks, over, changed, kept, .. } = self;
-        let ended = changed.iter().filter_map(|id| tasks.remove(id)).filter(Task::is_final).collect();
+        let Self { mut tasks, over, changed, settled, kept, .. } = self;
+        let ended =
+            changed.union(&settled).filter_map(|id| tasks.remove(id)).filter(Task::is_final).collect();
         let unmatched = kept.into_iter().filter(|(_, task_id)| task_id.is_none());
         Ok(Stored { ended, over, unmatched: unmatched.map(|(pingback, _)| pingback).collect() })
     }

@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::ToSql;
+use rusqlite::types::Value;
+use serde::Serialize;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -14,6 +17,7 @@ use sqlx::{
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
+use super::file::{FileField, FileRow, statement};
 use super::health::Health;
 use super::is_lost;
 
@@ -79,7 +83,10 @@ pub(super) enum Pool {
 
 /// One connection, in whoever's hands.
 pub(super) enum Connection<'c> {
+    /// Of a file, to read it.
     Sqlite(&'c mut SqliteConnection),
+    /// The one that writes a file.
+    File(&'c mut rusqlite::Connection),
     Postgres(&'c mut PgConnection),
 }
 
@@ -87,6 +94,7 @@ pub(super) enum Connection<'c> {
 enum On<'c> {
     Pool(&'c Pool),
     Sqlite(&'c mut SqliteConnection),
+    File(&'c mut rusqlite::Connection),
     Postgres(&'c mut PgConnection),
     Snapshot(&'c mut Borrowed),
 }
@@ -104,13 +112,39 @@ pub(super) struct Query<'c> {
 
 enum Bound {
     Sqlite(SqliteArguments),
+    File(Vec<Value>),
     Postgres(PgArguments),
 }
 
 /// A row that was found.
 pub(super) enum Row {
     Sqlite(SqliteRow),
+    File(FileRow),
     Postgres(PgRow),
+}
+
+/// A row to write: an object of JSON where all of them are bound to one statement, and values where each has its own.
+pub(super) trait WriteRow: Serialize {
+    /// `$1`, `$2` and so on.
+    fn values(&self) -> Vec<&dyn ToSql>;
+}
+
+/// The name of a column, or its place.
+pub(super) trait Column: ColumnIndex<SqliteRow> + ColumnIndex<PgRow> {
+    /// The value that it has in a row of a file.
+    fn of_file<'r, T: FileField<'r>>(&self, row: &'r FileRow) -> Result<T, sqlx::Error>;
+}
+
+impl Column for &str {
+    fn of_file<'r, T: FileField<'r>>(&self, row: &'r FileRow) -> Result<T, sqlx::Error> {
+        row.named(self)
+    }
+}
+
+impl Column for usize {
+    fn of_file<'r, T: FileField<'r>>(&self, row: &'r FileRow) -> Result<T, sqlx::Error> {
+        row.at(*self)
+    }
 }
 
 /// Rows read within one look at the database: what others change meanwhile is in all of them or in none.
@@ -259,6 +293,7 @@ impl<'c> Connection<'c> {
     pub(super) fn query(self, sql: impl Into<Sql>) -> Query<'c> {
         let (bound, on) = match self {
             Self::Sqlite(connection) => (Bound::Sqlite(SqliteArguments::default()), On::Sqlite(connection)),
+            Self::File(connection) => (Bound::File(Vec::new()), On::File(connection)),
             Self::Postgres(connection) => (Bound::Postgres(PgArguments::default()), On::Postgres(connection)),
         };
         Query { sql: sql.into(), bound, fault: None, on, health: None }
@@ -267,7 +302,7 @@ impl<'c> Connection<'c> {
 
 /// Runs a query on what it is for.
 macro_rules! run {
-    ($query:expr, $method:ident, $then:expr, $wrap_sqlite:expr, $wrap_postgres:expr) => {{
+    ($query:expr, $method:ident, $then:expr, $wrap_sqlite:expr, $wrap_file:expr, $wrap_postgres:expr) => {{
         let Query { sql, bound, fault, on, health } = $query;
         if let Some(fault) = fault {
             return Err(fault);
@@ -280,6 +315,9 @@ macro_rules! run {
             (Bound::Sqlite(bound), On::Sqlite(connection)) => {
                 let query = sqlx::query_with(sql.sqlite, bound);
                 query.$method(connection).await.map(|found| $then(found, $wrap_sqlite))
+            }
+            (Bound::File(bound), On::File(connection)) => {
+                statement::$method(connection, sql.sqlite, &bound).map(|found| $then(found, $wrap_file))
             }
             // Apart, so that callers who wait take up no room for it.
             (Bound::Postgres(bound), On::Pool(Pool::Postgres(pool, _))) => {
@@ -327,14 +365,15 @@ macro_rules! run {
 impl Query<'_> {
     pub(super) fn bind<'t, T>(mut self, value: T) -> Self
     where
-        T: Encode<'t, Sqlite> + Type<Sqlite> + Encode<'t, Postgres> + Type<Postgres>,
+        T: Encode<'t, Sqlite> + Type<Sqlite> + ToSql + Encode<'t, Postgres> + Type<Postgres>,
     {
         let bound = match &mut self.bound {
-            Bound::Sqlite(bound) => bound.add(value),
-            Bound::Postgres(bound) => bound.add(value),
+            Bound::Sqlite(bound) => bound.add(value).map_err(sqlx::Error::Encode),
+            Bound::File(bound) => statement::value(&value).map(|value| bound.push(value)),
+            Bound::Postgres(bound) => bound.add(value).map_err(sqlx::Error::Encode),
         };
         if let Err(error) = bound {
-            self.fault = Some(sqlx::Error::Encode(error));
+            self.fault = Some(error);
         }
         self
     }
@@ -343,21 +382,21 @@ impl Query<'_> {
         fn all<R>(rows: Vec<R>, wrap: fn(R) -> Row) -> Vec<Row> {
             rows.into_iter().map(wrap).collect()
         }
-        run!(self, fetch_all, all, Row::Sqlite, Row::Postgres)
+        run!(self, fetch_all, all, Row::Sqlite, Row::File, Row::Postgres)
     }
 
     pub(super) async fn fetch_optional(self) -> Result<Option<Row>, sqlx::Error> {
         fn any<R>(row: Option<R>, wrap: fn(R) -> Row) -> Option<Row> {
             row.map(wrap)
         }
-        run!(self, fetch_optional, any, Row::Sqlite, Row::Postgres)
+        run!(self, fetch_optional, any, Row::Sqlite, Row::File, Row::Postgres)
     }
 
     pub(super) async fn fetch_one(self) -> Result<Row, sqlx::Error> {
         fn one<R>(row: R, wrap: fn(R) -> Row) -> Row {
             wrap(row)
         }
-        run!(self, fetch_one, one, Row::Sqlite, Row::Postgres)
+        run!(self, fetch_one, one, Row::Sqlite, Row::File, Row::Postgres)
     }
 
     /// How many rows it changed.
@@ -370,6 +409,7 @@ impl Query<'_> {
             execute,
             count,
             |done: sqlx::sqlite::SqliteQueryResult| done.rows_affected(),
+            |done: u64| done,
             |done: sqlx::postgres::PgQueryResult| done.rows_affected()
         )
     }
@@ -379,11 +419,12 @@ impl Row {
     /// The value of a column, by its name or its place.
     pub(super) fn try_get<'r, T, I>(&'r self, column: I) -> Result<T, sqlx::Error>
     where
-        T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>,
-        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+        T: Decode<'r, Sqlite> + Type<Sqlite> + FileField<'r> + Decode<'r, Postgres> + Type<Postgres>,
+        I: Column,
     {
         match self {
             Self::Sqlite(row) => row.try_get(column),
+            Self::File(row) => column.of_file(row),
             Self::Postgres(row) => row.try_get(column),
         }
     }

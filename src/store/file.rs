@@ -3,6 +3,7 @@
 mod connection;
 mod inspection;
 mod prospect;
+pub(super) mod statement;
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -10,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::{Connection, OpenFlags};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
@@ -24,7 +26,8 @@ use super::{Store, StoreError};
 use crate::model::Timestamp;
 
 pub(crate) use self::prospect::{Obstacle, look_for_file, look_for_folder};
-pub(super) use connection::{FileConnection, FileTransaction, Statements};
+pub(super) use connection::{FileConnection, FileTransaction};
+pub(super) use statement::{FileField, FileRow};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -36,9 +39,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Readers beside the writer. SQLite's reads are short; more connections would only take turns.
 const READERS: u32 = 4;
-/// Pages in the write-ahead log before the writer moves them into the database: 4 MiB. Measured
-/// best between 1,000 and 4,000 pages.
-const CHECKPOINT_PAGES: &str = "1000";
+/// How the writer's connection works. Pages in the write-ahead log before the writer moves them into the database:
+/// 4 MiB, measured best between 1,000 and 4,000. What a statement would need to be undone stays in memory: each larger
+/// one would make a file for it, and delete it again.
+const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+    PRAGMA wal_autocheckpoint = 1000; PRAGMA temp_store = MEMORY;";
+/// Statements that the writer keeps prepared: more than it has.
+const STATEMENTS: usize = 256;
 
 /// Far longer than a [look](look_for_file) at the lock takes, which holds it meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
@@ -133,10 +140,12 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-        let mut writer = connect(&options, path).await?;
-        migrate(&mut writer, path).await?;
+            .busy_timeout(BUSY_TIMEOUT);
+        let mut migrator = options.connect().await.map_err(|error| FileError::open(path, error))?;
+        migrate(&mut migrator, path).await?;
+        let writer = connect(path)?;
+        // After the other one is open: the last one to close would move the whole log.
+        migrator.close().await.map_err(|error| FileError::open(path, error))?;
         let health = Arc::new(Health::default());
         let readers = async |connections| {
             let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
@@ -181,9 +190,15 @@ impl Store {
 }
 
 /// A connection that writes as durably as promised.
-async fn connect(options: &SqliteConnectOptions, path: &Path) -> Result<SqliteConnection, FileError> {
-    let mut connection = options.connect().await.map_err(|error| FileError::open(path, error))?;
-    check_settings(&mut connection, path).await?;
+fn connect(path: &Path) -> Result<Connection, FileError> {
+    let open_error = |error| FileError::open(path, statement::told(error));
+    // Nobody shares it, so it needs no locks of its own.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(open_error)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(open_error)?;
+    connection.execute_batch(SETTINGS).map_err(open_error)?;
+    check_settings(&connection, path)?;
     Ok(connection)
 }
 
@@ -248,30 +263,29 @@ async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), FileE
 }
 
 /// Reads back what was asked for: a file system or another program may have refused it.
-async fn check_settings(writer: &mut SqliteConnection, path: &Path) -> Result<(), FileError> {
-    const SETTINGS: [(&str, &str, &str); 4] = [
+fn check_settings(writer: &Connection, path: &Path) -> Result<(), FileError> {
+    const NEEDED: [(&str, &str, &str); 4] = [
         ("journal_mode", "SELECT CAST(journal_mode AS TEXT) FROM pragma_journal_mode", "wal"),
         ("synchronous", "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous", "2"),
         ("foreign_keys", "SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys", "1"),
         ("busy_timeout", "SELECT CAST(timeout AS TEXT) FROM pragma_busy_timeout", "5000"),
     ];
-    let open_error = |error| FileError::open(path, error);
-    for (setting, sql, needed) in SETTINGS {
-        let found: String = sqlx::query(sql).fetch_one(&mut *writer).await.map_err(open_error)?.get(0);
+    let read = |sql| {
+        let found = writer.query_row(sql, [], |row| row.get::<_, String>(0));
+        found.map_err(|error| FileError::open(path, statement::told(error)))
+    };
+    let refused = |setting, found, needed: &str| {
+        Err(FileError::Setting { path: path.to_owned(), setting, found, needed: needed.to_owned() })
+    };
+    for (setting, sql, needed) in NEEDED {
+        let found = read(sql)?;
         if found != needed {
-            return Err(FileError::Setting {
-                path: path.to_owned(),
-                setting,
-                found,
-                needed: needed.to_owned(),
-            });
+            return refused(setting, found, needed);
         }
     }
-    let found: String =
-        sqlx::query("SELECT sqlite_version()").fetch_one(&mut *writer).await.map_err(open_error)?.get(0);
+    let found = read("SELECT sqlite_version()")?;
     if version(&found) < Some(OLDEST_SQLITE) {
-        let needed = "3.51.3 or later".to_owned();
-        return Err(FileError::Setting { path: path.to_owned(), setting: "SQLite", found, needed });
+        return refused("SQLite", found, "3.51.3 or later");
     }
     Ok(())
 }

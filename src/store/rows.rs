@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
+use rusqlite::ToSql;
 use serde::Serialize;
 
-use super::db::Row;
+use super::db::{Row, WriteRow};
 use crate::model::{CaptchaId, ErrorCode, Outcome, Pingback, Price, Task, TaskId, Timestamp, TokenId, Via};
 
 /// The columns that [`task`] reads.
@@ -135,7 +136,7 @@ pub(super) fn corrupt(column: &'static str) -> sqlx::Error {
 /// The columns of a task that change during its life, as the bulk `UPDATE` reads them.
 #[derive(Serialize)]
 pub(super) struct TaskChange<'a> {
-    id: i64,
+    pub(super) id: i64,
     status: &'static str,
     captcha_id: Option<&'a str>,
     answer: Option<&'a str>,
@@ -176,6 +177,80 @@ impl<'a> From<&'a Task> for TaskChange<'a> {
     }
 }
 
+impl WriteRow for TaskChange<'_> {
+    fn values(&self) -> Vec<&dyn ToSql> {
+        vec![
+            &self.id,
+            &self.status,
+            &self.captcha_id,
+            &self.answer,
+            &self.error,
+            &self.via,
+            &self.price,
+            &self.price_estimated,
+            &self.attempts,
+            &self.doubtful,
+            &self.reason,
+            &self.extra,
+            &self.sent_at,
+            &self.submitted_at,
+            &self.answered_at,
+            &self.due_at,
+        ]
+    }
+}
+
+/// What a pingback changes about a task: few of its indexes, and none of its triggers but those of its end, look at
+/// these.
+#[derive(Serialize)]
+pub(super) struct TaskEnd<'a> {
+    id: i64,
+    status: &'static str,
+    answer: Option<&'a str>,
+    error: Option<&'a str>,
+    via: Option<&'static str>,
+    price: Option<&'a str>,
+    price_estimated: u8,
+    reason: Option<&'a str>,
+    extra: Option<&'a str>,
+    answered_at: Option<i64>,
+}
+
+impl<'a> From<&'a Task> for TaskEnd<'a> {
+    fn from(task: &'a Task) -> Self {
+        let change = TaskChange::from(task);
+        Self {
+            id: change.id,
+            status: change.status,
+            answer: change.answer,
+            error: change.error,
+            via: change.via,
+            price: change.price,
+            price_estimated: change.price_estimated,
+            reason: change.reason,
+            extra: change.extra,
+            answered_at: change.answered_at,
+        }
+    }
+}
+
+impl WriteRow for TaskEnd<'_> {
+    fn values(&self) -> Vec<&dyn ToSql> {
+        vec![
+            &self.id,
+            &self.status,
+            &self.answer,
+            &self.error,
+            &self.via,
+            &self.price,
+            &self.price_estimated,
+            &self.reason,
+            &self.extra,
+            &self.answered_at,
+        ]
+    }
+}
+
 /// A new task, as the bulk `INSERT` reads it.
 #[derive(Serialize)]
 pub(super) struct TaskInsert<'a> {
@@ -195,6 +270,26 @@ pub(super) struct TaskInsert<'a> {
     pub(super) webhook_receiver: Option<String>,
 }
 
+impl WriteRow for TaskInsert<'_> {
+    fn values(&self) -> Vec<&dyn ToSql> {
+        vec![
+            &self.id,
+            &self.owner,
+            &self.r#type,
+            &self.status,
+            &self.tag,
+            &self.priority,
+            &self.params,
+            &self.created_at,
+            &self.expires_at,
+            &self.callback_url,
+            &self.callback_receiver,
+            &self.webhook_url,
+            &self.webhook_receiver,
+        ]
+    }
+}
+
 /// A pingback to keep, as the bulk `INSERT` reads it.
 #[derive(Serialize)]
 pub(super) struct PingbackInsert<'a> {
@@ -205,6 +300,20 @@ pub(super) struct PingbackInsert<'a> {
     price: Option<&'a str>,
     extra: Option<&'a str>,
     received_at: i64,
+}
+
+impl WriteRow for PingbackInsert<'_> {
+    fn values(&self) -> Vec<&dyn ToSql> {
+        vec![
+            &self.captcha_id,
+            &self.task_id,
+            &self.code,
+            &self.outcome,
+            &self.price,
+            &self.extra,
+            &self.received_at,
+        ]
+    }
 }
 
 impl<'a> PingbackInsert<'a> {

@@ -156,10 +156,7 @@ impl Bench {
 
 /// Has SQLite not wait for the disk: nothing here outlives the process.
 async fn forget(sqlite: &Store) {
-    let mut writing = sqlite.writing().await;
-    let mut tx = writing.each_alone().await.unwrap();
-    tx.query("PRAGMA synchronous = OFF").execute().await.unwrap();
-    tx.commit().await.unwrap();
+    sqlite.writing().await.forget().await.unwrap();
 }
 
 /// Runs one sequence on new databases.

@@ -1,10 +1,13 @@
-//! What is written in a transaction: one bulk statement per kind of write. A statement is a turn to SQLite's thread
-//! (25–70 µs) or to the server, so rows travel together, as one JSON text.
+//! What is written in a transaction. Where a statement is a turn to the server, there is one per kind of write, with the
+//! rows in one JSON text. In a file the rows are bound as they are: to make that text and take it apart again costs as
+//! much as to write them.
 
 use std::borrow::Borrow;
 
 use super::db::{Sql, sql};
-use super::rows::{self, PingbackInsert, TaskChange, TaskInsert, pingback_columns, task_columns, under_way};
+use super::rows::{
+    self, PingbackInsert, TaskChange, TaskEnd, TaskInsert, pingback_columns, task_columns, under_way,
+};
 use super::{StoreError, WriteTx};
 use crate::model::{CallerUrl, Captcha, CaptchaId, ErrorCode, Pingback, Task, TaskId, Timestamp, TokenId};
 use serde::Serialize;
@@ -149,11 +152,7 @@ impl WriteTx<'_> {
             "INSERT INTO task (id, owner, type, status, tag, priority, params, created_at, expires_at,
                                callback_url, callback_receiver, webhook_url, webhook_receiver) ",
             {
-                "SELECT value->>'id', value->>'owner', value->>'type', value->>'status', value->>'tag',
-                     value->>'priority', value->>'params', value->>'created_at', value->>'expires_at',
-                     value->>'callback_url', value->>'callback_receiver',
-                     value->>'webhook_url', value->>'webhook_receiver'
-              FROM json_each($1)"
+                "VALUES"
                     | "SELECT * FROM json_to_recordset($1::json) AS new (
                     id bigint, owner bigint, type text, status text, tag text, priority bigint, params text,
                     created_at bigint, expires_at bigint, callback_url text, callback_receiver text,
@@ -175,7 +174,7 @@ impl WriteTx<'_> {
             webhook_url: webhook_url.as_ref().map(CallerUrl::text),
             webhook_receiver: webhook_url.as_ref().map(CallerUrl::receiver),
         });
-        self.query(TASKS).bind(json(rows)).execute().await?;
+        self.insert_rows(TASKS, &rows.collect::<Vec<_>>()).await?;
         for new in new {
             self.insert_files(new).await?;
             if let Some(idempotency) = &new.idempotency {
@@ -239,23 +238,15 @@ impl WriteTx<'_> {
         Ok(row.map(|row| Ok::<_, sqlx::Error>((rows::task(&row)?, row.try_get("digest")?))).transpose()?)
     }
 
-    /// Stores what changed about tasks.
+    /// Stores what changed about tasks; their events come in the order of their ids.
     pub(crate) async fn update_tasks(
         &mut self,
         tasks: impl Iterator<Item = impl Borrow<Task>>,
     ) -> Result<(), StoreError> {
         const SQL: Sql = sql!("UPDATE task SET ", {
-            "status = change.value->>'status', captcha_id = change.value->>'captcha_id',
-              answer = change.value->>'answer', error = change.value->>'error',
-              via = change.value->>'via', price = change.value->>'price',
-              price_estimated = change.value->>'price_estimated',
-              attempts = change.value->>'attempts',
-              doubtful = change.value->>'doubtful', reason = change.value->>'reason',
-              extra = change.value->>'extra', sent_at = change.value->>'sent_at',
-              submitted_at = change.value->>'submitted_at', answered_at = change.value->>'answered_at',
-              due_at = change.value->>'due_at'
-              FROM json_each($1) AS change
-              WHERE task.id = change.value->>'id'"
+            "status = $2, captcha_id = $3, answer = $4, error = $5, via = $6, price = $7, price_estimated = $8,
+              attempts = $9, doubtful = $10, reason = $11, extra = $12, sent_at = $13, submitted_at = $14,
+              answered_at = $15, due_at = $16 WHERE id = $1"
                 | "status = change.status, captcha_id = change.captcha_id, answer = change.answer,
                 error = change.error, via = change.via, price = change.price,
                 price_estimated = change.price_estimated, attempts = change.attempts,
@@ -269,9 +260,28 @@ impl WriteTx<'_> {
                 WHERE task.id = change.id"
         });
         let tasks: Vec<_> = tasks.collect();
-        let changes = json(tasks.iter().map(|task| TaskChange::from(task.borrow())));
-        self.query(SQL).bind(changes).execute().await?;
-        Ok(())
+        let mut changes: Vec<_> = tasks.iter().map(|task| TaskChange::from(task.borrow())).collect();
+        changes.sort_unstable_by_key(|change| change.id);
+        Ok(self.change_rows(SQL, &changes).await?)
+    }
+
+    /// Stores how tasks ended of which nothing else has changed.
+    pub(crate) async fn end_tasks<'t>(
+        &mut self,
+        tasks: impl Iterator<Item = &'t Task>,
+    ) -> Result<(), StoreError> {
+        const SQL: Sql = sql!("UPDATE task SET ", {
+            "status = $2, answer = $3, error = $4, via = $5, price = $6, price_estimated = $7, reason = $8,
+              extra = $9, answered_at = $10 WHERE id = $1"
+                | "status = change.status, answer = change.answer, error = change.error, via = change.via,
+                price = change.price, price_estimated = change.price_estimated, reason = change.reason,
+                extra = change.extra, answered_at = change.answered_at
+                FROM json_to_recordset($1::json) AS change (
+                    id bigint, status text, answer text, error text, via text, price text,
+                    price_estimated bigint, reason text, extra text, answered_at bigint)
+                WHERE task.id = change.id"
+        });
+        Ok(self.change_rows(SQL, &tasks.map(TaskEnd::from).collect::<Vec<_>>()).await?)
     }
 
     /// The pingbacks that were kept for these captcha IDs, oldest first.
@@ -301,16 +311,13 @@ impl WriteTx<'_> {
     pub(crate) async fn insert_pingbacks(&mut self, parked: &[Parked<'_>]) -> Result<(), StoreError> {
         const SQL: Sql =
             sql!("INSERT INTO pingback (captcha_id, task_id, code, outcome, price, extra, received_at) ", {
-                "SELECT value->>'captcha_id', value->>'task_id', value->>'code', value->>'outcome',
-                     value->>'price', value->>'extra', value->>'received_at'
-              FROM json_each($1)"
+                "VALUES"
                     | "SELECT * FROM json_to_recordset($1::json) AS new (
                     captcha_id text, task_id bigint, code text, outcome text, price text, extra text,
                     received_at bigint)"
             });
-        let rows = json(parked.iter().map(|parked| PingbackInsert::new(parked.pingback, parked.task_id)));
-        self.query(SQL).bind(rows).execute().await?;
-        Ok(())
+        let rows = parked.iter().map(|parked| PingbackInsert::new(parked.pingback, parked.task_id));
+        Ok(self.insert_rows(SQL, &rows.collect::<Vec<_>>()).await?)
     }
 
     /// Ties pingbacks that came early to the tasks whose they are.

@@ -10,9 +10,10 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::db::{Connection, Query, Sql};
-use super::file::{FileConnection, FileTransaction, Statements};
+use super::db::{Connection, Query, Sql, WriteRow};
+use super::file::{FileConnection, FileTransaction, statement};
 use super::server::ServerOptions;
+use super::write::json;
 use super::{StoreError, is_lost};
 
 /// Begins a transaction that writes, in one turn to the server. Whatever the server's defaults are: each statement
@@ -76,13 +77,10 @@ pub(crate) struct WriteTx<'c> {
     scope: Scope<'c>,
 }
 
-/// What the statements of a write have in common.
+/// Where its statements run.
 enum Scope<'c> {
-    /// All of them count, or none.
     Sqlite(FileTransaction<'c>),
     Postgres(ServerTransaction<'c>),
-    /// Each counts by itself, at once.
-    EachAlone(Statements<'c>),
 }
 
 impl Writing {
@@ -95,21 +93,12 @@ impl Writing {
         Ok(WriteTx { scope })
     }
 
-    /// Whether nobody else can write, nor has the database: what was read holds for as long as the turn does.
-    pub(crate) fn is_sole(&self) -> bool {
-        matches!(*self.0, Some(WriteConnection::Sqlite(_)))
-    }
-
-    /// Statements that each count by themselves: reading, and then a single one that writes. Committed like a
-    /// transaction, it is known that all went well. Only for [sole](Self::is_sole) writers.
-    pub(crate) async fn each_alone(&mut self) -> Result<WriteTx<'_>, StoreError> {
+    /// Has SQLite not wait for the disk.
+    #[cfg(test)]
+    pub(super) async fn forget(&mut self) -> Result<(), StoreError> {
         match self.connection()? {
-            WriteConnection::Sqlite(file) => {
-                Ok(WriteTx { scope: Scope::EachAlone(file.each_alone().await?) })
-            }
-            WriteConnection::Postgres(_) => {
-                Err(sqlx::Error::Protocol("others may write meanwhile".to_owned()).into())
-            }
+            WriteConnection::Sqlite(file) => file.forget().await,
+            WriteConnection::Postgres(_) => Ok(()),
         }
     }
 
@@ -121,7 +110,7 @@ impl Writing {
 impl WriteConnection {
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(file) => file.close().await,
+            Self::Sqlite(file) => file.close(),
             Self::Postgres(server) => match server.open {
                 Some(connection) => connection.close().await,
                 None => Ok(()),
@@ -260,12 +249,8 @@ impl WriteTx<'_> {
     /// stored, unless the error says that this is in doubt.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.scope {
-            Scope::Sqlite(transaction) => transaction.commit().await,
+            Scope::Sqlite(transaction) => transaction.commit(),
             Scope::Postgres(transaction) => transaction.commit().await,
-            Scope::EachAlone(statements) => {
-                statements.done();
-                Ok(())
-            }
         }
     }
 
@@ -278,15 +263,36 @@ impl WriteTx<'_> {
     pub(super) fn server(&mut self) -> Option<&mut PgConnection> {
         match &mut self.scope {
             Scope::Postgres(transaction) => Some(transaction.connection()),
-            Scope::Sqlite(_) | Scope::EachAlone(_) => None,
+            Scope::Sqlite(_) => None,
+        }
+    }
+
+    /// Changes rows: on a server all by one statement, which finds them in the JSON array `$1`; in a file each by its
+    /// own, to which its values are bound.
+    pub(super) async fn change_rows<R: WriteRow>(&mut self, sql: Sql, rows: &[R]) -> Result<(), sqlx::Error> {
+        match &mut self.scope {
+            Scope::Sqlite(transaction) => {
+                statement::execute_each(transaction.connection(), sql.sqlite, rows.iter().map(R::values))
+            }
+            Scope::Postgres(_) => self.query(sql).bind(json(rows.iter())).execute().await.map(drop),
+        }
+    }
+
+    /// Inserts rows: on a server all by one statement, as above; the statement for a file ends with `VALUES`.
+    pub(super) async fn insert_rows<R: WriteRow>(&mut self, sql: Sql, rows: &[R]) -> Result<(), sqlx::Error> {
+        match &mut self.scope {
+            Scope::Sqlite(transaction) => {
+                let rows: Vec<_> = rows.iter().map(R::values).collect();
+                statement::insert(transaction.connection(), sql.sqlite, &rows)
+            }
+            Scope::Postgres(_) => self.query(sql).bind(json(rows.iter())).execute().await.map(drop),
         }
     }
 
     pub(super) fn query(&mut self, sql: impl Into<Sql>) -> Query<'_> {
         match &mut self.scope {
-            Scope::Sqlite(transaction) => Connection::Sqlite(transaction.connection()).query(sql),
+            Scope::Sqlite(transaction) => Connection::File(transaction.connection()).query(sql),
             Scope::Postgres(transaction) => Connection::Postgres(transaction.connection()).query(sql),
-            Scope::EachAlone(statements) => Connection::Sqlite(statements.connection()).query(sql),
         }
     }
 }

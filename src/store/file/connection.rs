@@ -9,24 +9,26 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::Connection;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
 
 use super::super::StoreError;
 use super::super::fault::Fault;
 use super::super::health::Health;
 use super::inspection::Inspection;
+use super::statement::told;
 use super::{FileError, connect};
 
 /// A file that is written, and how to open it.
 #[derive(Debug)]
 pub(in crate::store) struct FileConnection {
     path: PathBuf,
+    /// How it is read.
     options: SqliteConnectOptions,
     /// By which the file is known, whatever it is called.
     identity: (u64, u64),
     health: Arc<Health>,
-    open: Option<SqliteConnection>,
+    open: Option<Connection>,
     /// Whether something has begun on it that did not come to a good end.
     is_suspect: bool,
     inspection: Inspection,
@@ -34,21 +36,16 @@ pub(in crate::store) struct FileConnection {
 
 /// A transaction of a file. One that is given up takes its connection along.
 pub(in crate::store) struct FileTransaction<'c> {
-    transaction: Transaction<'c, Sqlite>,
+    connection: &'c mut Connection,
     is_suspect: &'c mut bool,
-}
-
-/// Statements that each count by themselves.
-pub(in crate::store) struct Statements<'c> {
-    connection: &'c mut SqliteConnection,
-    is_suspect: &'c mut bool,
+    is_over: bool,
 }
 
 impl FileConnection {
     pub(super) fn new(
         path: &Path,
         options: SqliteConnectOptions,
-        open: SqliteConnection,
+        open: Connection,
         health: Arc<Health>,
     ) -> std::io::Result<Self> {
         let (path, identity) = (path.to_owned(), identity(path)?);
@@ -61,8 +58,8 @@ impl FileConnection {
         let (connection, is_suspect) = self.ready().await?;
         *is_suspect = true;
         // A deferred transaction would fail, instead of wait, when it turns from reading to writing.
-        match connection.begin_with("BEGIN IMMEDIATE").await {
-            Ok(transaction) => Ok(FileTransaction { transaction, is_suspect }),
+        match run(connection, "BEGIN IMMEDIATE") {
+            Ok(()) => Ok(FileTransaction { connection, is_suspect, is_over: false }),
             Err(error) => {
                 // Then nothing has begun.
                 *is_suspect = Fault::of(&error) != Fault::Locked;
@@ -71,25 +68,17 @@ impl FileConnection {
         }
     }
 
-    pub(in crate::store) async fn each_alone(&mut self) -> Result<Statements<'_>, StoreError> {
-        let (connection, is_suspect) = self.ready().await?;
-        *is_suspect = true;
-        Ok(Statements { connection, is_suspect })
-    }
-
     /// A connection that nothing is wrong with, to the file that is under the name.
-    async fn ready(&mut self) -> Result<(&mut SqliteConnection, &mut bool), StoreError> {
+    async fn ready(&mut self) -> Result<(&mut Connection, &mut bool), StoreError> {
         self.check_place()?;
         self.check_content().await?;
-        if self.is_suspect
-            && let Some(suspect) = self.open.take()
-        {
-            // What it says does not matter any more.
-            drop(suspect.close().await);
+        if self.is_suspect {
+            // What it says while it closes does not matter any more.
+            drop(self.open.take());
         }
         let connection = match self.open.take() {
             Some(connection) => connection,
-            None => connect(&self.options, &self.path).await.map_err(|error| match error {
+            None => connect(&self.path).map_err(|error| match error {
                 FileError::Open { source, .. } => source,
                 other => StoreError::Failed(sqlx::Error::Configuration(Box::new(other))),
             })?,
@@ -121,11 +110,18 @@ impl FileConnection {
         Ok(())
     }
 
-    pub(in crate::store) async fn close(self) -> Result<(), sqlx::Error> {
-        match self.open {
-            Some(connection) => connection.close().await,
-            None => Ok(()),
+    pub(in crate::store) fn close(self) -> Result<(), sqlx::Error> {
+        match self.open.map(Connection::close) {
+            Some(Err((_, error))) => Err(told(error)),
+            Some(Ok(())) | None => Ok(()),
         }
+    }
+
+    /// Has SQLite not wait for the disk: for tests of which nothing outlives the process.
+    #[cfg(test)]
+    pub(in crate::store) async fn forget(&mut self) -> Result<(), StoreError> {
+        let (connection, _) = self.ready().await?;
+        Ok(run(connection, "PRAGMA synchronous = OFF")?)
     }
 }
 
@@ -134,10 +130,17 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
+/// Runs a statement that finds nothing.
+fn run(connection: &Connection, sql: &str) -> Result<(), sqlx::Error> {
+    let done = connection.prepare_cached(sql).and_then(|mut statement| statement.raw_execute());
+    done.map(drop).map_err(told)
+}
+
 impl FileTransaction<'_> {
-    pub(in crate::store) async fn commit(self) -> Result<(), StoreError> {
-        match self.transaction.commit().await {
+    pub(in crate::store) fn commit(mut self) -> Result<(), StoreError> {
+        match run(self.connection, "COMMIT") {
             Ok(()) => {
+                self.is_over = true;
                 *self.is_suspect = false;
                 Ok(())
             }
@@ -147,18 +150,16 @@ impl FileTransaction<'_> {
         }
     }
 
-    pub(in crate::store) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.transaction
+    pub(in crate::store) fn connection(&mut self) -> &mut Connection {
+        self.connection
     }
 }
 
-impl Statements<'_> {
-    /// All of them came to a good end.
-    pub(in crate::store) fn done(self) {
-        *self.is_suspect = false;
-    }
-
-    pub(in crate::store) fn connection(&mut self) -> &mut SqliteConnection {
-        self.connection
+impl Drop for FileTransaction<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // Others need not wait for the connection to go. SQLite may have given it up by itself.
+            drop(run(self.connection, "ROLLBACK"));
+        }
     }
 }
