@@ -29,7 +29,7 @@ pub(super) async fn start_sandbox(
     let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
     let server = Server {
         listener,
-        router: sandbox.router(),
+        site: sandbox.router(),
         max_connections: listeners.connections,
         addresses: None,
         tls: None,
@@ -59,7 +59,7 @@ pub async fn run_sandbox(
     let max_connections = setup::connections_per_listener(OTHER_FILES);
     let server = Server {
         listener,
-        router: sandbox.router(),
+        site: sandbox.router(),
         max_connections,
         addresses: None,
         tls: None,

@@ -129,7 +129,7 @@ impl Wiring<'_> {
         let about = About { is_sandbox: self.config.sandbox, has_tls };
         let server = Server {
             listener: listeners.api,
-            router: api_and_pages(Arc::new(state), session_key, about, self.sandbox),
+            site: api_and_pages(Arc::new(state), session_key, about, self.sandbox),
             max_connections: connections.most,
             addresses: None,
             tls: listeners.tls.api(),
@@ -265,10 +265,9 @@ impl Wiring<'_> {
             ownership_files: public.ownership_files.clone(),
             check_key,
         };
-        let router = http::public_router(state);
         let server = Server {
             listener,
-            router,
+            site: Arc::new(state),
             max_connections: connections.most,
             addresses: Some(addresses),
             tls,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::HttpBody;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
@@ -19,14 +19,14 @@ pub(super) const BODY_DEADLINE: Duration = Duration::from_secs(15);
 const DRAIN: usize = 8;
 
 /// The whole body, if it has at most `limit` bytes and comes in time.
-pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(body: impl HttpBody<Data = Bytes> + Unpin, limit: usize) -> Result<Bytes, ApiError> {
     match timeout(BODY_DEADLINE, collect(body, limit)).await {
         Ok(body) => body,
         Err(_) => Err(ApiError::BodyTooSlow(BODY_DEADLINE.as_secs())),
     }
 }
 
-async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+async fn collect(mut body: impl HttpBody<Data = Bytes> + Unpin, limit: usize) -> Result<Bytes, ApiError> {
     let (mut chunks, mut size) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| ApiError::BadRequest("the body broke off".to_owned()))?;

@@ -105,10 +105,10 @@ mod tests {
         let tls = Handshake { deadline, ..Handshake::new(Arc::new(config)) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Router::new();
+        let site = Router::new();
         let server = Server {
             listener,
-            router,
+            site,
             max_connections: 4,
             addresses: None,
             tls: Some(tls),

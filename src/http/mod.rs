@@ -59,7 +59,7 @@ pub(crate) use error::ApiError;
 pub(crate) use handshake::Handshake;
 pub(crate) use metrics::{in_markdown as metrics_in_markdown, names as metric_names};
 pub(crate) use openapi::text as openapi_text;
-pub(crate) use pingback::{PublicState, router as public_router};
+pub(crate) use pingback::PublicState;
 pub(crate) use pingbacks::Rotation;
 pub(crate) use query::{Query, RowId};
 pub(crate) use requests::Requests;

@@ -2,19 +2,17 @@
 
 mod decode;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::Router;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::header::{CONNECTION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use tracing::{debug, warn};
 
 pub(super) use self::decode::decode;
@@ -22,6 +20,7 @@ use super::addresses::Addresses;
 use super::health::livez;
 use super::loops;
 use super::requests::given_id;
+use super::server::Site;
 use crate::account::Account;
 use crate::ingest::{Fate, Ingest, Receipt, Received};
 use crate::model::{Secret, TaskId};
@@ -39,28 +38,78 @@ pub(crate) struct PublicState {
     pub(crate) check_key: CheckKey,
 }
 
-/// The routes of the public listener.
-pub(crate) fn router(state: PublicState) -> Router {
-    Router::new()
-        .route("/pingback/{secret}", any(receive))
-        .route("/pingback/{secret}/", any(receive))
-        .route("/pingback/{secret}/{token}", any(receive_for_task))
-        .route("/pingback/{secret}/{token}/", any(receive_for_task))
-        .route("/livez", get(livez))
-        .route("/{name}", any(ownership_file))
-        .fallback(not_found)
-        .method_not_allowed_fallback(not_found)
-        .with_state(Arc::new(state))
+/// Whom a request to the public listener is for, with the segments of its path as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target<'p> {
+    /// `/pingback/{secret}`
+    Service(&'p str),
+    /// `/pingback/{secret}/{token}`
+    Task(&'p str, &'p str),
+    /// `/{name}`
+    File(&'p str),
+    Nobody,
+}
+
+impl<'p> Target<'p> {
+    fn of(path: &'p str) -> Self {
+        let Some(segments) = path.strip_prefix("/pingback/") else {
+            let name = path.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('/'));
+            return name.map_or(Self::Nobody, Self::File);
+        };
+        let segments = segments.strip_suffix('/').unwrap_or(segments);
+        match segments.split_once('/') {
+            None if !segments.is_empty() => Self::Service(segments),
+            Some((secret, token)) if !secret.is_empty() && !token.is_empty() && !token.contains('/') => {
+                Self::Task(secret, token)
+            }
+            _ => Self::Nobody,
+        }
+    }
+}
+
+/// A segment of a path; `None` when it is no text.
+fn decoded(segment: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(segment).decode_utf8().ok()
+}
+
+/// There are few routes, and one of them is what the service is for: it is found without a router.
+impl Site for Arc<PublicState> {
+    async fn reply(self, peer: SocketAddr, request: Request<Incoming>) -> Response {
+        let path = request.uri().path();
+        match Target::of(path) {
+            Target::Service(secret) => {
+                // What is no text is no secret.
+                let has_secret = decoded(secret).is_some_and(|secret| self.account.urls().accept(&secret));
+                receive(&self, has_secret, Letter { peer, request }).await
+            }
+            Target::Task(secret, token) => {
+                // The token is looked up by its digest, which tells nothing by the time that takes.
+                let token = decoded(secret).zip(decoded(token)).and_then(|(secret, token)| {
+                    self.account.urls().accept(&secret).then(|| Secret::new(token.into_owned()))
+                });
+                Box::pin(receive_for_task(&self, token, Letter { peer, request })).await
+            }
+            Target::File("livez") if is_reading(request.method()) => livez().await.into_response(),
+            Target::File(name) if is_reading(request.method()) => {
+                let file = decoded(name).and_then(|name| self.ownership_files.get(&*name));
+                match file {
+                    Some(file) => ([(X_CONTENT_TYPE_OPTIONS, "nosniff")], file.clone()).into_response(),
+                    None => Box::pin(not_found(&self, peer, request)).await,
+                }
+            }
+            Target::File(_) | Target::Nobody => Box::pin(not_found(&self, peer, request)).await,
+        }
+    }
+}
+
+fn is_reading(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// The same for a wrong secret, a sender that is not allowed, and a path that does not exist.
-async fn not_found(
-    State(state): State<Arc<PublicState>>,
-    Extension(peer): Extension<SocketAddr>,
-    request: Request,
-) -> Response {
-    match loops::pass(&state.account, request).await {
-        Ok(request) => refuse(&state, peer, request.headers()),
+async fn not_found(state: &PublicState, peer: SocketAddr, request: Request<Incoming>) -> Response {
+    match loops::pass(&state.account, request.map(Body::new)).await {
+        Ok(request) => refuse(state, peer, request.headers()),
         Err(refusal) => refusal,
     }
 }
@@ -87,69 +136,34 @@ fn refuse_unknown(state: &PublicState, peer: SocketAddr, headers: &HeaderMap) ->
     refused
 }
 
-async fn ownership_file(
-    State(state): State<Arc<PublicState>>,
-    Extension(peer): Extension<SocketAddr>,
-    name: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Response {
-    let body = name.ok().and_then(|Path(name)| state.ownership_files.get(&name));
-    match body {
-        Some(body) if matches!(*request.method(), Method::GET | Method::HEAD) => {
-            ([(X_CONTENT_TYPE_OPTIONS, "nosniff")], body.clone()).into_response()
-        }
-        _ => not_found(State(state), Extension(peer), request).await,
-    }
-}
-
 /// `POST /pingback/{secret}`: 200 once the answer is on disk, 503 if it cannot be. Our own call is only replied to.
-async fn receive(
-    State(state): State<Arc<PublicState>>,
-    Extension(peer): Extension<SocketAddr>,
-    secret: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
-    request: Request,
-) -> Response {
-    // What is no text is no secret.
-    let has_secret = secret.is_ok_and(|Path(secret)| state.account.urls().accept(&secret));
-    let letter = Letter { peer, query, request };
-    if has_secret && let Some(answer) = letter.answer_to_ourselves(&state) {
+async fn receive(state: &PublicState, has_secret: bool, letter: Letter) -> Response {
+    if has_secret && let Some(answer) = letter.answer_to_ourselves(state) {
         return answer.into_response();
     }
-    if !letter.may_come(&state) {
-        return refuse(&state, peer, letter.request.headers());
+    if !letter.may_come(state) {
+        return refuse(state, letter.peer, letter.request.headers());
     }
     if !has_secret {
-        return refuse_unknown(&state, peer, letter.request.headers());
+        return refuse_unknown(state, letter.peer, letter.request.headers());
     }
-    letter.take(&state, None).await
+    letter.take(state, None).await
 }
 
-/// `POST /pingback/{secret}/{token}`: the same for a task whose URL is its own.
-async fn receive_for_task(
-    State(state): State<Arc<PublicState>>,
-    Extension(peer): Extension<SocketAddr>,
-    segments: Result<Path<(String, String)>, PathRejection>,
-    RawQuery(query): RawQuery,
-    request: Request,
-) -> Response {
-    let token = segments.ok().and_then(|Path((secret, token))| {
-        // The token is looked up by its digest, which tells nothing by the time that takes.
-        state.account.urls().accept(&secret).then(|| Secret::new(token))
-    });
-    let letter = Letter { peer, query, request };
-    if !letter.may_come(&state) {
-        return refuse(&state, peer, letter.request.headers());
+/// `POST /pingback/{secret}/{token}`: the same for a task whose URL is its own. The token came with a secret of ours.
+async fn receive_for_task(state: &PublicState, token: Option<Secret>, letter: Letter) -> Response {
+    if !letter.may_come(state) {
+        return refuse(state, letter.peer, letter.request.headers());
     }
     let Some(token) = token else {
-        return refuse_unknown(&state, peer, letter.request.headers());
+        return refuse_unknown(state, letter.peer, letter.request.headers());
     };
     if state.ingest.admit_pingback().is_err() {
         return turn_away(letter.request.into_body()).await;
     }
     match state.store.task_of_token(&token.digest()).await {
-        Ok(Some(task)) => letter.take(&state, Some(task)).await,
-        Ok(None) => refuse(&state, peer, letter.request.headers()),
+        Ok(Some(task)) => letter.take(state, Some(task)).await,
+        Ok(None) => refuse(state, letter.peer, letter.request.headers()),
         Err(error) => {
             if !error.is_told() {
                 warn!(%error, "Could not look up the task of a pingback: {error}");
@@ -162,8 +176,7 @@ async fn receive_for_task(
 /// A request to one of our pingback URLs.
 struct Letter {
     peer: SocketAddr,
-    query: Option<String>,
-    request: Request,
+    request: Request<Incoming>,
 }
 
 impl Letter {
@@ -176,7 +189,7 @@ impl Letter {
     /// else can prove that, nothing is stored of it, and `public.allow_from` may name the provider alone.
     fn answer_to_ourselves(&self, state: &PublicState) -> Option<String> {
         let is_get = self.request.method() == Method::GET;
-        is_get.then_some(self.query.as_deref()).flatten().and_then(|query| state.check_key.answer(query))
+        is_get.then(|| self.request.uri().query()).flatten().and_then(|query| state.check_key.answer(query))
     }
 
     /// Takes it from a sender that has shown all it must.
@@ -189,7 +202,7 @@ impl Letter {
         if state.ingest.admit_pingback().is_err() {
             return turn_away(body).await;
         }
-        match decode(&parts.headers, self.query.as_deref(), body).await {
+        match decode(&parts.headers, parts.uri.query(), body).await {
             Ok(pingback) => record(&state.ingest, Received { pingback, task }, &parts.headers).await,
             Err(error) => {
                 state.ingest.tally().note_pingback(Fate::Malformed);
@@ -235,7 +248,7 @@ fn request_id(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Too much comes in.
-async fn turn_away(body: Body) -> Response {
+async fn turn_away(body: Incoming) -> Response {
     decode::discard(body).await;
     try_again()
 }
@@ -243,4 +256,34 @@ async fn turn_away(body: Body) -> Response {
 fn try_again() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, HeaderValue::from_static("1"))], "try again\n")
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_leads_to_whom_it_is_for() {
+        for (path, target) in [
+            ("/pingback/s", Target::Service("s")),
+            ("/pingback/s/", Target::Service("s")),
+            ("/pingback/s/t", Target::Task("s", "t")),
+            ("/pingback/s/t/", Target::Task("s", "t")),
+            ("/pingback/s/t/u", Target::Nobody),
+            ("/pingback/s//", Target::Nobody),
+            ("/pingback//t", Target::Nobody),
+            ("/pingback//", Target::Nobody),
+            ("/pingback/", Target::Nobody),
+            ("/pingback", Target::File("pingback")),
+            ("/livez", Target::File("livez")),
+            ("/livez/", Target::Nobody),
+            ("/a%2Fb", Target::File("a%2Fb")),
+            ("//a", Target::Nobody),
+            ("/", Target::Nobody),
+            ("*", Target::Nobody),
+            ("", Target::Nobody),
+        ] {
+            assert_eq!(Target::of(path), target, "{path}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! `axum::serve` has no deadline for a request's head and holds nearly twice the memory per
 //! connection.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -12,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::http::Request;
+use axum::response::Response;
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::rt::Timer;
 use hyper::server::conn::http1;
@@ -46,12 +49,27 @@ const LEAVING: Duration = Duration::from_millis(20);
 /// Pause after a failed accept, which is nearly always for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What a listener serves.
+pub(crate) trait Site: Clone + Send + 'static {
+    /// The reply to a request from this peer.
+    fn reply(self, peer: SocketAddr, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+}
+
+/// The peer is in each request's extensions.
+impl Site for Router {
+    fn reply(self, peer: SocketAddr, request: Request<Incoming>) -> impl Future<Output = Response> + Send {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
+        self.oneshot(request).map(|reply| reply.unwrap_or_else(|never| match never {}))
+    }
+}
+
 /// A listener, and what it serves.
-pub(crate) struct Server {
+pub(crate) struct Server<S> {
     /// Where connections come in.
     pub(crate) listener: TcpListener,
-    /// What answers them. The peer's `SocketAddr` is in each request's extensions.
-    pub(crate) router: Router,
+    /// What answers them.
+    pub(crate) site: S,
     /// Connections at a time. When they are all there, strangers among them have to leave, oldest first; where there
     /// are none, new ones wait in the kernel's queue.
     pub(crate) max_connections: usize,
@@ -67,7 +85,7 @@ pub(crate) struct Server {
     pub(crate) requests: Option<Arc<Requests>>,
 }
 
-impl Server {
+impl<S: Site> Server<S> {
     /// Serves until `shutdown`, then lets every request that has begun come to its end.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.max_connections));
@@ -85,7 +103,7 @@ impl Server {
                     continue;
                 }
             };
-            let (router, addresses, tls) = (self.router.clone(), self.addresses.clone(), self.tls.clone());
+            let (site, addresses, tls) = (self.site.clone(), self.addresses.clone(), self.tls.clone());
             let (has_scripts, shutdown) = (self.has_scripts, shutdown.clone());
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, "Could not turn off Nagle's algorithm: {error}");
@@ -105,7 +123,7 @@ impl Server {
                     }
                     None => None,
                 };
-                let connection = Connection { peer, router, has_scripts, requests, stay, shutdown };
+                let connection = Connection { peer, site, has_scripts, requests, stay, shutdown };
                 match tls {
                     None => connection.serve(stream).await,
                     // On the heap, so that connections without TLS do not pay for its size.
@@ -145,9 +163,9 @@ async fn is_over(stay: &mut Option<Stay>) {
 }
 
 /// One connection, and what serves it.
-struct Connection {
+struct Connection<S> {
     peer: SocketAddr,
-    router: Router,
+    site: S,
     has_scripts: bool,
     requests: Option<Arc<Requests>>,
     /// `None` for one that never has to leave.
@@ -155,7 +173,7 @@ struct Connection {
     shutdown: CancellationToken,
 }
 
-impl Connection {
+impl<S: Site> Connection<S> {
     /// Serves a connection that has to agree on its encryption first. Nothing is lost when that is given
     /// up at shutdown: no request has begun.
     async fn serve_encrypted(mut self, stream: TcpStream, tls: Handshake) {
@@ -169,27 +187,26 @@ impl Connection {
         }
     }
 
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
-        let Self { peer, router, has_scripts, requests, mut stay, shutdown } = self;
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let Self { peer, site, has_scripts, requests, mut stay, shutdown } = self;
         let stream = Impatient::new(stream);
         let started = Arc::new(AtomicBool::new(false));
         let timer = HeadTimer { started: Arc::clone(&started), served_one: AtomicBool::new(false) };
         let answering = Arc::new(AtomicBool::new(false));
         let is_answering = Arc::clone(&answering);
         let service = service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(peer);
             answering.store(true, Ordering::Relaxed);
             let begun = requests.as_ref().map(|requests| requests.begin(&request));
             let span = begun.as_ref().map_or_else(Span::none, |begun| begun.span.clone());
-            let (replied, reply) = (Arc::clone(&answering), router.clone().oneshot(request).instrument(span));
+            let (replied, reply) =
+                (Arc::clone(&answering), site.clone().reply(peer, request).instrument(span));
             async move {
                 let mut reply = reply.await;
-                if let (Some(begun), Ok(reply)) = (begun, &mut reply) {
-                    begun.end(reply);
+                if let Some(begun) = begun {
+                    begun.end(&mut reply);
                 }
                 replied.store(false, Ordering::Relaxed);
-                reply
+                Ok::<_, Infallible>(reply)
             }
         });
         let connection = http1::Builder::new()

@@ -1,6 +1,6 @@
 //! A pingback in any of the family's variants: query, form, multipart, JSON.
 
-use axum::body::Body;
+use axum::body::HttpBody;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use serde_json::Value;
@@ -19,7 +19,7 @@ const MAX_FIELDS: usize = 100;
 pub(in crate::http) async fn decode(
     headers: &HeaderMap,
     query: Option<&str>,
-    body: Body,
+    body: impl HttpBody<Data = Bytes> + Unpin,
 ) -> Result<Pingback, ApiError> {
     let body = body::read(body, MAX_BODY_BYTES).await?;
     let mut fields = form(query.unwrap_or_default().as_bytes());
@@ -37,7 +37,7 @@ pub(in crate::http) async fn decode(
 }
 
 /// Takes the body of a pingback that is not looked at: the connection would not last without that.
-pub(in crate::http) async fn discard(body: Body) {
+pub(in crate::http) async fn discard(body: impl HttpBody<Data = Bytes> + Unpin) {
     drop(body::read(body, MAX_BODY_BYTES).await);
 }
 
@@ -101,6 +101,7 @@ fn pingback(fields: Vec<(String, String)>, received_at: Timestamp) -> Result<Pin
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use axum::http::header::CONTENT_TYPE;
 
     use super::*;
