@@ -127,6 +127,9 @@ fn main() -> anyhow::Result<()> {
     let machine = machine::describe()?;
     report::say(&machine.to_string());
     figures.insert("machine".to_owned(), serde_json::to_value(&machine)?);
+    let binary = program::binary();
+    report::say(&format!("Measured is {}\n", binary.display()));
+    figures.insert("program".to_owned(), json!(binary));
     let measures: [(What, &str, Measure); 5] = [
         (What::Ingest, "ingest", ingest::measure),
         (What::Wake, "wake", wake::measure),

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,9 +16,10 @@ use crate::Bench;
 use crate::client::{BlockingConnection, Pingback, SECRET};
 use crate::machine::FOLDER;
 use crate::peer::{self, Peer};
+use crate::postgres::variable;
 
-/// The program under test.
-pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_pingbox");
+/// Names another program to measure than the one that was built with the harness.
+const OTHER_BINARY: &str = "PINGBOX_LOAD_BINARY";
 /// The first ID of the pingbacks that find out whether the program is ready.
 const FIRST_READY_ID: u64 = 10_000_000_000;
 /// How long the start may take.
@@ -72,7 +73,8 @@ impl Site {
         let log = self.folder.path().join("stderr.log");
         let ready = Pingback::new(FIRST_READY_ID + self.starts);
         self.starts += 1;
-        let mut command = Command::new(BINARY);
+        let binary = binary();
+        let mut command = Command::new(&binary);
         command
             .arg("serve")
             .env_clear()
@@ -98,7 +100,7 @@ impl Site {
             .stdout(Stdio::null())
             .stderr(File::create(&log)?);
         let begun = Instant::now();
-        let child = command.spawn().with_context(|| format!("could not start {BINARY}"))?;
+        let child = command.spawn().with_context(|| format!("could not start {}", binary.display()))?;
         let mut program = Program { child, public, api, took: Duration::ZERO };
         program.wait_ready(&ready, begun).with_context(|| tail(&log))?;
         program.took = begun.elapsed();
@@ -162,6 +164,11 @@ impl Drop for Program {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The program under test.
+pub(crate) fn binary() -> PathBuf {
+    variable(OTHER_BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_pingbox").to_owned()).into()
 }
 
 fn free_port() -> io::Result<SocketAddr> {

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use crate::Bench;
-use crate::program::{BINARY, Site};
+use crate::program::{Site, binary};
 use crate::report::Report;
 use crate::stats::Runs;
 
@@ -21,7 +21,7 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
             program.stop()?;
         }
     }
-    let size = std::fs::metadata(BINARY).context("the program is missing")?.len();
+    let size = std::fs::metadata(binary()).context("the program is missing")?.len();
     let title = format!("start: median of {STARTS} starts, ms");
     let mut report = Report::new(title, &["database", "start to first 200, ms"], bench.settings());
     for (name, starts) in [("new", fresh), ("existing", existing)] {
