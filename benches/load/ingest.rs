@@ -16,7 +16,7 @@ use crate::machine::{self, FOLDER, load_average};
 use crate::peer::Peer;
 use crate::program::Site;
 use crate::report::Report;
-use crate::stats::{Latencies, Runs, micros, rate};
+use crate::stats::{Latencies, Runs, Spread, micros, rate};
 use crate::tasks::{self, Taken};
 
 /// Tasks made ready for one run of `matched`.
@@ -57,7 +57,7 @@ impl Ids {
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     elapsed: Duration,
-    latencies: Vec<Duration>,
+    latencies: Latencies,
     pub(crate) acknowledged: Vec<u64>,
     /// Pingbacks that were not answered with 200.
     pub(crate) refused: usize,
@@ -114,26 +114,17 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
 }
 
 fn server_row(rounds: &[Round], of: Of) -> (Vec<String>, Value) {
-    let runs = |value: fn(&Figures) -> f64| Runs::of(rounds.iter().map(|round| value(of(round))));
     let ratio = |to: Of| Runs::of(rounds.iter().map(|round| of(round).rate / to(round).rate));
-    let rate = runs(|figures| figures.rate);
-    let p50 = runs(|figures| micros(figures.latencies.p50()));
-    let p99 = runs(|figures| micros(figures.latencies.p99()));
-    let max = runs(|figures| micros(figures.latencies.max()));
+    let rate = Runs::of(rounds.iter().map(|round| of(round).rate));
+    let latencies = Spread::of(rounds.iter().map(|round| &of(round).latencies));
     let (ceiling, naive) = (ratio(|round| &round.forgetful), ratio(|round| &round.naive));
     let refused: usize = rounds.iter().map(|round| of(round).refused).sum();
-    let cells = vec![
-        rate.show(0),
-        p50.show(0),
-        p99.show(0),
-        format!("{:.0}", max.max()),
-        format!("{:.2}", ceiling.median()),
-        format!("{:.1}", naive.median()),
-    ];
-    let figures = json!({ "per_second": rate.json(), "p50_us": p50.json(), "p99_us": p99.json(),
-        "max_us": max.json(), "over_no_storage": ceiling.json(), "over_naive": naive.json(),
-        "refused": refused });
-    (cells, figures)
+    let ratios = [format!("{:.2}", ceiling.median()), format!("{:.1}", naive.median())];
+    let cells = [rate.show(0)].into_iter().chain(latencies.cells()).chain(ratios);
+    let mut figures = json!({ "per_second": rate.json(), "over_no_storage": ceiling.json(),
+        "over_naive": naive.json(), "refused": refused });
+    latencies.write(&mut figures);
+    (cells.collect(), figures)
 }
 
 fn add_notes(report: &mut Report, rounds: &[Round]) {
@@ -204,7 +195,8 @@ impl Bench {
 }
 
 pub(crate) fn figures(load: &Load) -> anyhow::Result<Figures> {
-    let latencies = Latencies::of(load.latencies.clone()).context("no pingback was acknowledged")?;
+    ensure!(!load.latencies.is_empty(), "no pingback was acknowledged");
+    let latencies = load.latencies.clone();
     Ok(Figures { rate: rate(load.acknowledged.len(), load.elapsed), latencies, refused: load.refused })
 }
 
@@ -236,7 +228,7 @@ pub(crate) fn run(
         let mut whole = Load::default();
         while let Some(load) = senders.join_next().await {
             let load = load??;
-            whole.latencies.extend(load.latencies);
+            whole.latencies.merge(&load.latencies);
             whole.acknowledged.extend(load.acknowledged);
             whole.refused += load.refused;
         }
@@ -258,7 +250,7 @@ async fn send(mut connection: Connection, ids: Arc<Ids>, end: Instant) -> anyhow
         let begun = Instant::now();
         let status = connection.exchange(pingback.request()).await?.status;
         if status == 200 {
-            load.latencies.push(begun.elapsed());
+            load.latencies.record(begun.elapsed());
             load.acknowledged.push(id);
         } else {
             load.refused += 1;

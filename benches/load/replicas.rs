@@ -15,7 +15,7 @@ use crate::machine::{self, load_average};
 use crate::peer::Peer;
 use crate::program::{Program, Shared, Site};
 use crate::report::Report;
-use crate::stats::{Latencies, Runs, micros};
+use crate::stats::{Latencies, Runs, Spread};
 use crate::tasks;
 use crate::wake::{self, SETTLE, WAIT};
 
@@ -74,8 +74,7 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
     report.note(format!("Load average before each run: {}", loads.join(", ")));
     for (what, is_heard) in [("heard by NOTIFY", true), ("NOTIFY suppressed", false)] {
         let woken = woken(bench, &cluster, is_heard)?;
-        let at = |permille| woken.at(permille).as_secs_f64() * 1e3;
-        let (p50, p99, max) = (at(500), at(990), at(1000));
+        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|quantile| woken.at(quantile).as_secs_f64() * 1e3);
         report.note(format!(
             "Pingback at one replica until the caller at another has its answer, ms, {what}: p50 {p50:.1}, p99 \
              {p99:.1}, max {max:.1} ({WAITERS} callers)"
@@ -90,22 +89,13 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
 }
 
 fn row(rounds: &[Round], of: Of) -> (Vec<String>, Value) {
-    let runs = |value: fn(&Figures) -> f64| Runs::of(rounds.iter().map(|round| value(of(round))));
-    let rate = runs(|figures| figures.rate);
-    let p50 = runs(|figures| micros(figures.latencies.p50()));
-    let p99 = runs(|figures| micros(figures.latencies.p99()));
-    let max = runs(|figures| micros(figures.latencies.max()));
+    let rate = Runs::of(rounds.iter().map(|round| of(round).rate));
+    let latencies = Spread::of(rounds.iter().map(|round| &of(round).latencies));
     let over = Runs::of(rounds.iter().map(|round| of(round).rate / round.naive.rate));
-    let cells = vec![
-        rate.show(0),
-        p50.show(0),
-        p99.show(0),
-        format!("{:.0}", max.max()),
-        format!("{:.2}", over.median()),
-    ];
-    let figures = json!({ "per_second": rate.json(), "p50_us": p50.json(), "p99_us": p99.json(),
-        "max_us": max.json(), "over_naive": over.json() });
-    (cells, figures)
+    let cells = [rate.show(0)].into_iter().chain(latencies.cells()).chain([format!("{:.2}", over.median())]);
+    let mut figures = json!({ "per_second": rate.json(), "over_naive": over.json() });
+    latencies.write(&mut figures);
+    (cells.collect(), figures)
 }
 
 fn round(bench: &Bench, cluster: &Cluster) -> anyhow::Result<Round> {
@@ -165,7 +155,7 @@ fn woken(bench: &Bench, cluster: &Cluster, is_heard: bool) -> anyhow::Result<Lat
     })?;
     programs.into_iter().try_for_each(Program::stop)?;
     let took = sent.iter().map(|sent| read[sent.index].saturating_duration_since(sent.written));
-    Latencies::of(took.collect()).context("nothing was sent")
+    Latencies::of(took).context("nothing was sent")
 }
 
 /// From a crash of the replica that leads until another says that it does.

@@ -2,35 +2,94 @@
 
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-/// Latencies, sorted; never none.
+/// The longest latency that is told apart; a longer one counts as this.
+const LONGEST: Duration = Duration::from_secs(100);
+/// What is told apart at best, in nanoseconds.
+const RESOLUTION: u64 = 128;
+/// A latency of 123.4 ms is kept as 123 ms.
+const SIGNIFICANT_DIGITS: u8 = 3;
+
+/// Latencies, counted in a histogram (HDR): its size depends on their range, not on how many there are.
 #[derive(Clone, Debug)]
-pub(crate) struct Latencies(Vec<Duration>);
+pub(crate) struct Latencies(Histogram<u32>);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        let histogram = Histogram::new_with_bounds(RESOLUTION, nanos(LONGEST), SIGNIFICANT_DIGITS);
+        Self(histogram.expect("the bounds are constant"))
+    }
+}
 
 impl Latencies {
     /// `None` if there are none.
-    pub(crate) fn of(mut samples: Vec<Duration>) -> Option<Self> {
-        samples.sort_unstable();
-        (!samples.is_empty()).then_some(Self(samples))
+    pub(crate) fn of(samples: impl IntoIterator<Item = Duration>) -> Option<Self> {
+        let mut latencies = Self::default();
+        samples.into_iter().for_each(|sample| latencies.record(sample));
+        (!latencies.is_empty()).then_some(latencies)
     }
 
-    /// The latency that `permille` of them do not exceed.
-    pub(crate) fn at(&self, permille: usize) -> Duration {
-        let rank = (self.0.len() * permille).div_ceil(1000);
-        self.0[rank.saturating_sub(1)]
+    pub(crate) fn record(&mut self, latency: Duration) {
+        self.0.saturating_record(nanos(latency));
+    }
+
+    /// Counts another's latencies too.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all have the same bounds");
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The latency that so many of them do not exceed: 0.99 is p99.
+    pub(crate) fn at(&self, quantile: f64) -> Duration {
+        Duration::from_nanos(self.0.value_at_quantile(quantile))
     }
 
     pub(crate) fn p50(&self) -> Duration {
-        self.at(500)
+        self.at(0.5)
     }
 
     pub(crate) fn p99(&self) -> Duration {
-        self.at(990)
+        self.at(0.99)
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The latencies of several runs: each quantile of each run.
+pub(crate) struct Spread {
+    p50: Runs,
+    p90: Runs,
+    p99: Runs,
+    p999: Runs,
+    max: Runs,
+}
+
+impl Spread {
+    /// # Panics
+    /// When there is no run.
+    pub(crate) fn of<'a>(runs: impl Iterator<Item = &'a Latencies> + Clone) -> Self {
+        let at = |quantile| Runs::of_micros(runs.clone().map(|latencies| latencies.at(quantile)));
+        Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0) }
     }
 
-    pub(crate) fn max(&self) -> Duration {
-        self.at(1000)
+    /// p50, p99 and the longest of all, in microseconds.
+    pub(crate) fn cells(&self) -> [String; 3] {
+        [self.p50.show(0), self.p99.show(0), format!("{:.0}", self.max.max())]
+    }
+
+    /// Writes them down beside other figures.
+    pub(crate) fn write(&self, figures: &mut Value) {
+        let named = [("p50_us", &self.p50), ("p90_us", &self.p90), ("p99_us", &self.p99)];
+        for (name, runs) in named.into_iter().chain([("p999_us", &self.p999), ("max_us", &self.max)]) {
+            figures[name] = runs.json();
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::client::{self, BlockingConnection, Connection, Pingback};
 use crate::machine;
 use crate::program::Site;
 use crate::report::Report;
-use crate::stats::{Latencies, Runs};
+use crate::stats::{Latencies, Runs, Spread};
 use crate::tasks::{self, Taken};
 
 /// Threads that send pingbacks, each one every `SENDERS`th. With 2,000 a second each has 16 ms for
@@ -112,11 +112,10 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
 }
 
 fn span_row(rounds: &[Round], of: Of) -> (Vec<String>, Value) {
-    let p50 = Runs::of_micros(rounds.iter().map(|round| of(round).p50()));
-    let p99 = Runs::of_micros(rounds.iter().map(|round| of(round).p99()));
-    let max = Runs::of_micros(rounds.iter().map(|round| of(round).max()));
-    let figures = json!({ "p50_us": p50.json(), "p99_us": p99.json(), "max_us": max.json() });
-    (vec![p50.show(0), p99.show(0), format!("{:.0}", max.max())], figures)
+    let latencies = Spread::of(rounds.iter().map(of));
+    let mut figures = json!({});
+    latencies.write(&mut figures);
+    (latencies.cells().into(), figures)
 }
 
 fn round(bench: &Bench) -> anyhow::Result<Round> {
@@ -132,7 +131,7 @@ fn round(bench: &Bench) -> anyhow::Result<Round> {
     program.stop()?;
     let since = |from: fn(&Sent) -> Instant, to: fn(&Sent, &[Instant]) -> Instant| {
         let took = sent.iter().map(|sent| to(sent, &read).saturating_duration_since(from(sent)));
-        Latencies::of(took.collect()).context("nothing was sent")
+        Latencies::of(took).context("nothing was sent")
     };
     Ok(Round {
         woken: since(|sent| sent.written, |sent, read| read[sent.index])?,
