@@ -14,7 +14,7 @@ pub(crate) const SECRET: &str = "load-harness-secret-0123456789";
 /// The length of an answer. Tokens of the token captchas are about as long.
 const CODE_CHARS: usize = 500;
 /// The length of a captcha ID.
-const ID_DIGITS: usize = 11;
+pub(crate) const ID_DIGITS: usize = 11;
 /// The longest reply: a page of tasks with long answers.
 const MAX_REPLY_BYTES: usize = 4 * 1024 * 1024;
 /// How long a blocking client waits for a reply.
@@ -145,13 +145,27 @@ pub(crate) fn answer_to(captcha_id: u64) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct Pingback {
     request: Vec<u8>,
+    /// Where the ID is.
+    places: Vec<usize>,
 }
 
 impl Pingback {
     pub(crate) fn new(captcha_id: u64) -> Self {
-        let body = format!("id={captcha_id:0ID_DIGITS$}&code={}", answer_to(captcha_id));
-        let path = format!("/pingback/{SECRET}");
-        Self { request: post(&path, "application/x-www-form-urlencoded", &body) }
+        Self::to(&format!("/pingback/{SECRET}"), captcha_id)
+    }
+
+    /// For a server where each captcha has a path of its own below this one.
+    pub(crate) fn below(path: &str, captcha_id: u64) -> Self {
+        let mut pingback = Self::to(&format!("{path}/{captcha_id:0ID_DIGITS$}"), captcha_id);
+        pingback.places.push("POST ".len() + path.len() + "/".len());
+        pingback
+    }
+
+    fn to(path: &str, captcha_id: u64) -> Self {
+        let body = message(captcha_id);
+        let request = post(path, "application/x-www-form-urlencoded", &body);
+        let code = request.len() - CODE_CHARS;
+        Self { request, places: vec![code - "&code=".len() - ID_DIGITS, code] }
     }
 
     pub(crate) fn request(&self) -> &[u8] {
@@ -160,14 +174,18 @@ impl Pingback {
 
     /// Writes another captcha's ID and answer in place of the last one's.
     pub(crate) fn set(&mut self, captcha_id: u64) {
-        let code = self.request.len() - CODE_CHARS;
-        let id = code - "&code=".len() - ID_DIGITS;
         let mut rest = captcha_id;
         for digit in (0..ID_DIGITS).rev() {
             let ascii = b'0' + u8::try_from(rest % 10).expect("a digit is small");
-            self.request[id + digit] = ascii;
-            self.request[code + digit] = ascii;
+            for place in &self.places {
+                self.request[place + digit] = ascii;
+            }
             rest /= 10;
         }
     }
+}
+
+/// The body of a pingback.
+pub(crate) fn message(captcha_id: u64) -> String {
+    format!("id={captcha_id:0ID_DIGITS$}&code={}", answer_to(captcha_id))
 }

@@ -1,22 +1,22 @@
 //! Pingbacks a second, each on disk before it is acknowledged.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde_json::{Value, json};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::Bench;
-use crate::client::{Connection, Pingback};
+use crate::client::{Pingback, Reply};
 use crate::machine::{self, FOLDER, load_average};
+use crate::nchan::{self, Nchan};
 use crate::peer::Peer;
 use crate::program::Site;
 use crate::report::Report;
-use crate::stats::{Latencies, Runs, Spread, micros, rate};
+use crate::senders::{self, COLUMNS, Figures, Load, Requests, figures, row};
+use crate::stats::{Latencies, Runs, micros, rate};
 use crate::tasks::{self, Taken};
 
 /// Tasks made ready for one run of `matched`.
@@ -25,10 +25,6 @@ const MATCHED_TASKS: u64 = 20_000;
 const SAMPLE: usize = 1000;
 /// Captcha IDs that no task has begin here.
 const FIRST_UNMATCHED: u64 = 60_000_000_000;
-/// How long a server is warmed up.
-const WARM_UP: Duration = Duration::from_millis(300);
-/// How much longer than asked a run may take.
-const GRACE: Duration = Duration::from_secs(30);
 
 /// The captcha IDs to send.
 pub(crate) enum Ids {
@@ -53,27 +49,38 @@ impl Ids {
     }
 }
 
-/// What one server did in one run.
-#[derive(Debug, Default)]
-pub(crate) struct Load {
-    elapsed: Duration,
-    latencies: Latencies,
-    pub(crate) acknowledged: Vec<u64>,
-    /// Pingbacks that were not answered with 200.
-    pub(crate) refused: usize,
+/// Pingbacks, each about another captcha.
+struct Pingbacks {
+    ids: Arc<Ids>,
+    last: u64,
+    pingback: Pingback,
+    accepted: RangeInclusive<u16>,
 }
 
-/// One server's figures in one run.
-#[derive(Clone, Debug)]
-pub(crate) struct Figures {
-    pub(crate) rate: f64,
-    pub(crate) latencies: Latencies,
-    refused: usize,
+impl Pingbacks {
+    /// As pingbox takes them, and its peers.
+    fn to_pingbox(ids: &Arc<Ids>) -> Self {
+        let pingback = Pingback::new(FIRST_UNMATCHED);
+        Self { ids: Arc::clone(ids), last: FIRST_UNMATCHED, pingback, accepted: 200..=200 }
+    }
+}
+
+impl Requests for Pingbacks {
+    fn next(&mut self) -> Option<&[u8]> {
+        self.last = self.ids.next()?;
+        self.pingback.set(self.last);
+        Some(self.pingback.request())
+    }
+
+    fn accepted(&mut self, reply: &Reply<'_>) -> anyhow::Result<Option<u64>> {
+        Ok(self.accepted.contains(&reply.status).then_some(self.last))
+    }
 }
 
 /// One run of everything, by turns.
 struct Round {
     forgetful: Figures,
+    nchan: Option<Figures>,
     naive: Figures,
     unmatched: Figures,
     matched: Figures,
@@ -84,8 +91,8 @@ struct Round {
     sent: f64,
 }
 
-/// Picks one server out of a round.
-type Of = fn(&Round) -> &Figures;
+/// Picks one server out of a round, if it was there.
+type Of = fn(&Round) -> Option<&Figures>;
 
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
     bench.ensure_files(bench.args.connections)?;
@@ -97,44 +104,35 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
         bench.args.seconds,
         bench.workers()
     );
-    let columns = ["server", "pingbacks/s", "p50 µs", "p99 µs", "max µs", "x no storage", "x naive"];
+    let columns: Vec<&str> = ["server"].into_iter().chain(COLUMNS).collect();
     let mut report = Report::new(title, &columns, bench.settings());
-    let servers: [(&str, Of); 4] = [
-        ("axum, stores nothing", |round| &round.forgetful),
-        ("naive axum + SqlitePool(5)", |round| &round.naive),
-        ("pingbox, unmatched", |round| &round.unmatched),
-        ("pingbox, matched", |round| &round.matched),
+    let servers: [(&str, Of); 5] = [
+        ("axum, stores nothing", |round| Some(&round.forgetful)),
+        ("nchan publish, in memory", |round| round.nchan.as_ref()),
+        ("naive axum + SqlitePool(5)", |round| Some(&round.naive)),
+        ("pingbox, unmatched", |round| Some(&round.unmatched)),
+        ("pingbox, matched", |round| Some(&round.matched)),
     ];
+    let all = |of: Of| rounds.iter().filter_map(of).collect::<Vec<_>>();
+    let (no_storage, naive) = (all(|round| Some(&round.forgetful)), all(|round| Some(&round.naive)));
     for (name, of) in servers {
-        let (cells, figures) = server_row(&rounds, of);
-        report.row(name, cells, figures);
+        let runs = all(of);
+        if !runs.is_empty() {
+            let (cells, figures) = row(&runs, &no_storage, &naive);
+            report.row(name, cells, figures);
+        }
     }
     add_notes(&mut report, &rounds);
     Ok(report)
 }
 
-fn server_row(rounds: &[Round], of: Of) -> (Vec<String>, Value) {
-    let ratio = |to: Of| Runs::of(rounds.iter().map(|round| of(round).rate / to(round).rate));
-    let rate = Runs::of(rounds.iter().map(|round| of(round).rate));
-    let latencies = Spread::of(rounds.iter().map(|round| &of(round).latencies));
-    let (ceiling, naive) = (ratio(|round| &round.forgetful), ratio(|round| &round.naive));
-    let refused: usize = rounds.iter().map(|round| of(round).refused).sum();
-    let ratios = [format!("{:.2}", ceiling.median()), format!("{:.1}", naive.median())];
-    let cells = [rate.show(0)].into_iter().chain(latencies.cells()).chain(ratios);
-    let mut figures = json!({ "per_second": rate.json(), "over_no_storage": ceiling.json(),
-        "over_naive": naive.json(), "refused": refused });
-    latencies.write(&mut figures);
-    (cells.collect(), figures)
-}
-
 fn add_notes(report: &mut Report, rounds: &[Round]) {
-    let disk = Runs::of_micros(rounds.iter().map(|round| round.disk.p50()));
-    report.note(format!("8 KiB write + fdatasync, p50 in µs before each run: {}", disk.show(0)));
-    if disk.max() > 1.5 * disk.min() {
-        report.note("The disk was unsteady (1.5x between runs): measure again on a quiet machine");
+    if rounds.iter().any(|round| round.nchan.is_none()) {
+        report.note(nchan::MISSING);
     }
+    let disk: Vec<&Latencies> = rounds.iter().map(|round| &round.disk).collect();
     let loads: Vec<&str> = rounds.iter().map(|round| round.load_average.as_str()).collect();
-    report.note(format!("Load average before each run: {}", loads.join(", ")));
+    report.machine(&disk, &loads);
     let submitted = Runs::of(rounds.iter().map(|round| round.submitted));
     let sent = Runs::of(rounds.iter().map(|round| round.sent));
     report.note(format!(
@@ -162,6 +160,7 @@ fn round(bench: &Bench) -> anyhow::Result<Round> {
         let peer = Peer::forgetful(bench.workers())?;
         figures(&warm_and_run(bench, &[peer.address])?)?
     };
+    let nchan = Nchan::start(bench)?.map(|nchan| publish(bench, &nchan)).transpose()?;
     let naive = {
         let folder = tempfile::Builder::new().prefix("load-").tempdir_in(FOLDER)?;
         let peer = Peer::naive(folder.path(), bench.workers())?;
@@ -185,77 +184,45 @@ fn round(bench: &Bench) -> anyhow::Result<Round> {
     program.stop()?;
     let count = prepared.tasks.len();
     let (submitted, sent) = (rate(count, prepared.submitting), rate(count, prepared.sending));
-    Ok(Round { forgetful, naive, unmatched, matched: figures(&load)?, disk, load_average, submitted, sent })
-}
-
-impl Bench {
-    pub(crate) fn seconds(&self) -> Duration {
-        Duration::from_secs(self.args.seconds)
-    }
-}
-
-pub(crate) fn figures(load: &Load) -> anyhow::Result<Figures> {
-    ensure!(!load.latencies.is_empty(), "no pingback was acknowledged");
-    let latencies = load.latencies.clone();
-    Ok(Figures { rate: rate(load.acknowledged.len(), load.elapsed), latencies, refused: load.refused })
+    Ok(Round {
+        forgetful,
+        nchan,
+        naive,
+        unmatched,
+        matched: figures(&load)?,
+        disk,
+        load_average,
+        submitted,
+        sent,
+    })
 }
 
 /// Sends new captcha IDs for as long as asked; what the first moments show is left out.
 pub(crate) fn warm_and_run(bench: &Bench, addresses: &[SocketAddr]) -> anyhow::Result<Load> {
     let ids = Ids::new();
-    run(bench, addresses, &ids, WARM_UP)?;
-    run(bench, addresses, &ids, bench.seconds())
+    senders::warm_and_send(bench, addresses, || Pingbacks::to_pingbox(&ids))
 }
 
-/// Sends one pingback after another on every connection, until the time or the captcha IDs are
-/// used up. The connections are divided between the addresses.
+/// Sends these captcha IDs, each once, for as long as asked or until they are used up.
 pub(crate) fn run(
     bench: &Bench,
     addresses: &[SocketAddr],
     ids: &Arc<Ids>,
     time: Duration,
 ) -> anyhow::Result<Load> {
-    let run = async {
-        let mut connections = Vec::new();
-        for (_, address) in (0..bench.args.connections).zip(addresses.iter().cycle()) {
-            connections.push(Connection::open(*address).await?);
-        }
-        let begun = Instant::now();
-        let mut senders = JoinSet::new();
-        for connection in connections {
-            senders.spawn(send(connection, Arc::clone(ids), begun + time));
-        }
-        let mut whole = Load::default();
-        while let Some(load) = senders.join_next().await {
-            let load = load??;
-            whole.latencies.merge(&load.latencies);
-            whole.acknowledged.extend(load.acknowledged);
-            whole.refused += load.refused;
-        }
-        whole.elapsed = begun.elapsed();
-        anyhow::Ok(whole)
-    };
-    bench.runtime.block_on(async { timeout(time + GRACE, run).await.context("the run did not end")? })
+    senders::send(bench, addresses, || Pingbacks::to_pingbox(ids), time)
 }
 
-async fn send(mut connection: Connection, ids: Arc<Ids>, end: Instant) -> anyhow::Result<Load> {
-    let mut load = Load::default();
-    let mut pingback = Pingback::new(FIRST_UNMATCHED);
-    loop {
-        if Instant::now() >= end {
-            return Ok(load);
-        }
-        let Some(id) = ids.next() else { return Ok(load) };
-        pingback.set(id);
-        let begun = Instant::now();
-        let status = connection.exchange(pingback.request()).await?.status;
-        if status == 200 {
-            load.latencies.record(begun.elapsed());
-            load.acknowledged.push(id);
-        } else {
-            load.refused += 1;
-        }
-    }
+/// Has nchan take the same, for nobody.
+fn publish(bench: &Bench, nchan: &Nchan) -> anyhow::Result<Figures> {
+    let ids = Ids::new();
+    let load = senders::warm_and_send(bench, &[nchan.address], || Pingbacks {
+        pingback: Pingback::below(nchan::PUBLISH_LAST, FIRST_UNMATCHED),
+        accepted: 201..=202,
+        ..Pingbacks::to_pingbox(&ids)
+    })?;
+    ensure!(load.refused == 0, "nchan refused {} messages", load.refused);
+    figures(&load)
 }
 
 /// Reads some of the acknowledged answers back, from all of the run.

@@ -23,6 +23,8 @@ pub(crate) const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
 const PROBE_BYTES: usize = 8 * 1024;
 /// Writes of one probe: a fraction of a second on a fast disk, half a minute on a very slow one.
 const PROBE_WRITES: u64 = 500;
+/// How long a probe with a rate takes at most, on a disk that keeps up.
+const LONGEST_PROBE: Duration = Duration::from_secs(5);
 /// Places that the probe overwrites in turn.
 const PROBE_PLACES: u64 = 128;
 /// Probes until the disk is taken as it is.
@@ -103,6 +105,17 @@ pub(crate) fn probe_quiet_disk() -> anyhow::Result<Latencies> {
 
 /// How long it takes to overwrite 8 KiB and have the disk confirm it, again and again.
 fn probe_disk() -> anyhow::Result<Latencies> {
+    probe(PROBE_WRITES, Duration::ZERO)
+}
+
+/// The same with so many writes a second: a disk, and cores, that rest between are slower.
+pub(crate) fn probe_disk_at(rate: u64) -> anyhow::Result<Latencies> {
+    let most = rate.saturating_mul(LONGEST_PROBE.as_secs());
+    probe(PROBE_WRITES.min(most), Duration::from_nanos(1_000_000_000 / rate))
+}
+
+/// So many writes, each not before its time.
+fn probe(writes: u64, interval: Duration) -> anyhow::Result<Latencies> {
     let named = tempfile::NamedTempFile::new_in(FOLDER)?;
     let file = OpenOptions::new().write(true).open(named.path())?;
     let block = [0x5a; PROBE_BYTES];
@@ -112,13 +125,23 @@ fn probe_disk() -> anyhow::Result<Latencies> {
     }
     file.sync_all()?;
     let mut took = Latencies::default();
-    for write in 0..PROBE_WRITES {
+    let mut due = Instant::now();
+    for write in 0..writes {
+        sleep(due.saturating_duration_since(Instant::now()));
+        due += interval;
         let begun = Instant::now();
         file.write_all_at(&block, offset(write))?;
         file.sync_data()?;
         took.record(begun.elapsed());
     }
     Ok(took)
+}
+
+/// Memory of a process that is not swapped or paged out.
+pub(crate) fn resident_bytes(process: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// Allows this process as many open files as the system does; how many that are.

@@ -6,9 +6,12 @@
 //! | `client` | a lean HTTP/1.1 client, and the pingbacks it sends |
 //! | `program` | pingbox as a child process |
 //! | `peer` | servers within this process: the mute provider, and what pingbox is compared with |
+//! | `nchan` | nginx with nchan, if it is installed: the same comparison for what is in memory |
+//! | `senders` | connections that send one request after another |
+//! | `schedule` | pingbacks that are sent at fixed times |
 //! | `tasks` | tasks made ready to be answered, and read back |
 //! | `machine` | the disk and the processor at the time |
-//! | `stats` | latencies, medians |
+//! | `stats` | latencies, and medians of several runs |
 //! | `report` | tables and JSON |
 //! | `ingest`, `wake`, `idle`, `start`, `replicas` | the measurements |
 
@@ -19,6 +22,7 @@ mod cluster;
 mod idle;
 mod ingest;
 mod machine;
+mod nchan;
 mod peer;
 #[path = "../../tests/support/postgres.rs"]
 #[expect(dead_code, reason = "tests use the rest")]
@@ -26,12 +30,15 @@ mod postgres;
 mod program;
 mod replicas;
 mod report;
+mod schedule;
+mod senders;
 mod start;
 mod stats;
 mod tasks;
 mod wake;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{CommandFactory as _, Parser, ValueEnum};
@@ -51,7 +58,7 @@ struct Args {
     /// What to measure
     #[arg(value_enum)]
     what: Option<What>,
-    /// ingest: keep-alive connections that send pingbacks
+    /// ingest: keep-alive connections that send
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     connections: u64,
     /// ingest: how long each server is measured in each run
@@ -155,6 +162,10 @@ impl Bench {
 
     fn workers(&self) -> usize {
         self.args.workers.map_or_else(machine::cores, usize::from)
+    }
+
+    fn seconds(&self) -> Duration {
+        Duration::from_secs(self.args.seconds)
     }
 
     /// Fails unless this process can hold so many connections.

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::Bench;
 use crate::client::{BlockingConnection, Pingback, SECRET};
-use crate::machine::FOLDER;
+use crate::machine::{self, FOLDER};
 use crate::peer::{self, Peer};
 use crate::postgres::variable;
 
@@ -35,6 +35,7 @@ pub(crate) struct Site {
     provider: Peer,
     workers: usize,
     starts: u64,
+    submit_interval: &'static str,
     /// Where the program keeps everything, if not in a SQLite file.
     server: Option<Shared>,
 }
@@ -59,7 +60,13 @@ impl Site {
     pub(crate) fn new(bench: &Bench) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("load-").tempdir_in(FOLDER)?;
         let provider = Peer::start(peer::mute_provider(), 1)?;
-        Ok(Self { folder, provider, workers: bench.workers(), starts: 0, server: None })
+        let (workers, submit_interval) = (bench.workers(), "0ms");
+        Ok(Self { folder, provider, workers, starts: 0, submit_interval, server: None })
+    }
+
+    /// One whose program sends the provider a task a minute, which is none.
+    pub(crate) fn keeping_tasks(bench: &Bench) -> anyhow::Result<Self> {
+        Ok(Self { submit_interval: "60s", ..Self::new(bench)? })
     }
 
     /// One whose programs share a database on a server.
@@ -84,7 +91,7 @@ impl Site {
             .env("PINGBOX_API__LISTEN", api.to_string())
             .env("PINGBOX_PROVIDER__BASE_URL", format!("http://{}", self.provider.address))
             .env("PINGBOX_PROVIDER__API_KEY", "0123456789abcdef".repeat(2))
-            .env("PINGBOX_PROVIDER__SUBMIT_INTERVAL", "0ms")
+            .env("PINGBOX_PROVIDER__SUBMIT_INTERVAL", self.submit_interval)
             .env("PINGBOX_DATA__DIR", self.folder.path().join("data"))
             .envs(self.server.iter().map(|server| ("PINGBOX_DATABASE__URL", &server.url)))
             .envs(
@@ -131,9 +138,7 @@ impl Program {
 
     /// Memory of the process that is not swapped or paged out.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+        machine::resident_bytes(self.child.id())
     }
 
     /// Ends it as a crash would.
@@ -171,7 +176,8 @@ pub(crate) fn binary() -> PathBuf {
     variable(OTHER_BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_pingbox").to_owned()).into()
 }
 
-fn free_port() -> io::Result<SocketAddr> {
+/// One that was free a moment ago.
+pub(crate) fn free_port() -> io::Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }
 

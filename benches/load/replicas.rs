@@ -10,11 +10,12 @@ use tokio::time::{sleep, timeout};
 use crate::Bench;
 use crate::client::Connection;
 use crate::cluster::{Cluster, Durability};
-use crate::ingest::{self, Figures, Ids};
+use crate::ingest::{self, Ids};
 use crate::machine::{self, load_average};
 use crate::peer::Peer;
 use crate::program::{Program, Shared, Site};
 use crate::report::Report;
+use crate::senders::{Figures, figures};
 use crate::stats::{Latencies, Runs, Spread};
 use crate::tasks;
 use crate::wake::{self, SETTLE, WAIT};
@@ -90,7 +91,7 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
 
 fn row(rounds: &[Round], of: Of) -> (Vec<String>, Value) {
     let rate = Runs::of(rounds.iter().map(|round| of(round).rate));
-    let latencies = Spread::of(rounds.iter().map(|round| &of(round).latencies));
+    let latencies = Spread::of(&rounds.iter().map(|round| &of(round).latencies).collect::<Vec<_>>());
     let over = Runs::of(rounds.iter().map(|round| of(round).rate / round.naive.rate));
     let cells = [rate.show(0)].into_iter().chain(latencies.cells()).chain([format!("{:.2}", over.median())]);
     let mut figures = json!({ "per_second": rate.json(), "over_naive": over.json() });
@@ -103,7 +104,7 @@ fn round(bench: &Bench, cluster: &Cluster) -> anyhow::Result<Round> {
     let disk = machine::probe_quiet_disk()?;
     let naive = {
         let peer = Peer::naive_on_server(&database(bench, cluster), bench.workers())?;
-        ingest::figures(&ingest::warm_and_run(bench, &[peer.address])?)?
+        figures(&ingest::warm_and_run(bench, &[peer.address])?)?
     };
     let one = ingest(bench, cluster, 1)?;
     let several = ingest(bench, cluster, REPLICAS)?;
@@ -142,7 +143,7 @@ fn ingest(bench: &Bench, cluster: &Cluster, count: usize) -> anyhow::Result<[Fig
     ensure!(matched.refused == 0, "{} matched pingbacks were refused", matched.refused);
     bench.runtime.block_on(ingest::check_sample(programs[0].api, &prepared.tasks, &matched))?;
     programs.into_iter().try_for_each(Program::stop)?;
-    Ok([ingest::figures(&unmatched)?, ingest::figures(&matched)?])
+    Ok([figures(&unmatched)?, figures(&matched)?])
 }
 
 /// Callers wait at one replica, their pingbacks come to another.

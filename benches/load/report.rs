@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::stats::{Latencies, Runs};
+
 /// One measurement's figures.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -11,14 +13,24 @@ pub(crate) struct Report {
     columns: Vec<String>,
     rows: Vec<Vec<String>>,
     notes: Vec<String>,
+    goals: Vec<Value>,
     json: Vec<Value>,
     settings: Value,
+}
+
+/// How a figure is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
 }
 
 impl Report {
     pub(crate) fn new(title: impl Into<String>, columns: &[&str], settings: Value) -> Self {
         let columns = columns.iter().map(|&name| name.to_owned()).collect();
-        Self { title: title.into(), columns, rows: Vec::new(), notes: Vec::new(), json: Vec::new(), settings }
+        let title = title.into();
+        let (rows, notes, goals, json) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { title, columns, rows, notes, goals, json, settings }
     }
 
     /// A line of the table, and the same figures in full.
@@ -32,8 +44,30 @@ impl Report {
         self.notes.push(note.into());
     }
 
+    /// What is aimed at, and whether the median is there.
+    pub(crate) fn goal(&mut self, what: &str, value: &Runs, limit: Limit) {
+        let (sign, limit, reached) = match limit {
+            Limit::AtMost(most) => ('≤', most, value.median() <= most),
+            Limit::AtLeast(least) => ('≥', least, value.median() >= least),
+        };
+        let digits = if limit < 100.0 { 2 } else { 0 };
+        let verdict = if reached { "reached" } else { "missed" };
+        self.note(format!("Goal {verdict}: {what} {sign} {limit}: {}", value.show(digits)));
+        self.goals.push(json!({ "goal": what, "limit": limit, "value": value.json(), "reached": reached }));
+    }
+
+    /// What the disk and the machine were doing.
+    pub(crate) fn machine(&mut self, disk: &[&Latencies], load_averages: &[&str]) {
+        let disk = Runs::of_micros(disk.iter().map(|probe| probe.p50()));
+        self.note(format!("8 KiB write + fdatasync, p50 in µs before each run: {}", disk.show(0)));
+        if disk.max() > 1.5 * disk.min() {
+            self.note("The disk was unsteady (1.5x between runs): measure again on a quiet machine");
+        }
+        self.note(format!("Load average before each run: {}", load_averages.join(", ")));
+    }
+
     pub(crate) fn into_json(self) -> Value {
-        json!({ "settings": self.settings, "figures": self.json, "notes": self.notes })
+        json!({ "settings": self.settings, "figures": self.json, "goals": self.goals, "notes": self.notes })
     }
 
     fn widths(&self) -> Vec<usize> {

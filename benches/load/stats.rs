@@ -74,8 +74,8 @@ pub(crate) struct Spread {
 impl Spread {
     /// # Panics
     /// When there is no run.
-    pub(crate) fn of<'a>(runs: impl Iterator<Item = &'a Latencies> + Clone) -> Self {
-        let at = |quantile| Runs::of_micros(runs.clone().map(|latencies| latencies.at(quantile)));
+    pub(crate) fn of(runs: &[&Latencies]) -> Self {
+        let at = |quantile| Runs::of_micros(runs.iter().map(|latencies| latencies.at(quantile)));
         Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0) }
     }
 

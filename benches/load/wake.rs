@@ -6,28 +6,32 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::Bench;
-use crate::client::{self, BlockingConnection, Connection, Pingback};
+use crate::client::{self, Connection, ID_DIGITS, Pingback};
 use crate::machine;
+use crate::nchan::{self, Nchan};
 use crate::program::Site;
-use crate::report::Report;
-use crate::stats::{Latencies, Runs, Spread};
+use crate::report::{Limit, Report};
+use crate::schedule::{Schedule, Sent};
+use crate::stats::{Latencies, Runs, Spread, micros};
 use crate::tasks::{self, Taken};
 
-/// Threads that send pingbacks, each one every `SENDERS`th. With 2,000 a second each has 16 ms for
-/// one; when that is not enough the delay shows in the latency since the intended time.
-const SENDERS: usize = 32;
 /// How long the callers ask to wait.
 pub(crate) const WAIT: Duration = Duration::from_secs(60);
 /// The pingbacks must all have been sent by then.
 const LONGEST_RUN: Duration = Duration::from_secs(40);
 /// How long the server has to park the callers before the first pingback.
 pub(crate) const SETTLE: Duration = Duration::from_secs(1);
+
+/// A p99 that callers are to have, in microseconds.
+const LONGEST_P99: f64 = 1500.0;
+/// What takes the place of the first captcha's ID with nchan.
+const FIRST_MESSAGE: u64 = 30_000_000_000;
 
 /// What the callers call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -36,6 +40,9 @@ pub(crate) enum Through {
     Rest,
     /// `GET /res.php?action=get`, as SDKs do
     Compat,
+    /// Another server, for comparison
+    #[value(skip)]
+    Nchan,
 }
 
 impl Through {
@@ -43,6 +50,7 @@ impl Through {
         match self {
             Self::Rest => format!("/v1/tasks/{}?wait={}", taken.task, WAIT.as_secs()),
             Self::Compat => format!("/res.php?key=any&action=get&id={}", taken.task),
+            Self::Nchan => format!("{}/{:0ID_DIGITS$}", nchan::WAIT, taken.captcha),
         }
     }
 
@@ -54,30 +62,55 @@ impl Through {
                 ensure!(body == own.as_bytes(), "task {} has another's answer", taken.task);
                 Ok(())
             }
+            Self::Nchan => {
+                let own = client::message(taken.captcha);
+                ensure!(body == own.as_bytes(), "a caller of nchan has another's message");
+                Ok(())
+            }
+        }
+    }
+
+    fn schedule(self, tasks: &[Taken], rate: u64) -> Schedule {
+        let captchas = tasks.iter().map(|taken| taken.captcha).collect();
+        match self {
+            Self::Rest | Self::Compat => {
+                Schedule { captchas, rate, pingback: Pingback::new(FIRST_MESSAGE), status: 200 }
+            }
+            Self::Nchan => {
+                let pingback = Pingback::below(nchan::PUBLISH, FIRST_MESSAGE);
+                Schedule { captchas, rate, pingback, status: 201 }
+            }
         }
     }
 }
 
-/// When a pingback was to be sent, was sent, and was acknowledged.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sent {
-    pub(crate) index: usize,
-    intended: Instant,
-    pub(crate) written: Instant,
-    acknowledged: Instant,
+/// What was measured with one server in one run.
+struct Spans {
+    woken: Latencies,
+    woken_since_intended: Latencies,
+    acknowledged: Latencies,
 }
 
 /// One run.
 struct Round {
-    woken: Latencies,
-    woken_since_intended: Latencies,
-    acknowledged: Latencies,
+    pingbox: Spans,
+    nchan: Option<Spans>,
+    /// With as many writes a second as there are pingbacks.
+    disk_at_rate: Latencies,
     disk: Latencies,
     load_average: String,
 }
 
-/// Picks one span out of a round.
-type Of = fn(&Round) -> &Latencies;
+impl Round {
+    /// How the caller's median compares with that of a commit, and a wake-up from memory on the way there and back.
+    fn over_floor(&self) -> Option<f64> {
+        let floor = self.disk_at_rate.p50() + 2 * self.nchan.as_ref()?.woken.p50();
+        Some(self.pingbox.woken.p50().as_secs_f64() / floor.as_secs_f64())
+    }
+}
+
+/// Picks one span out of a round, if it was measured.
+type Of = fn(&Round) -> Option<&Latencies>;
 
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
     let (waiters, rate) = (bench.args.waiters, bench.args.rate);
@@ -92,35 +125,68 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
         bench.workers()
     );
     let mut report = Report::new(title, &["from … to …", "p50 µs", "p99 µs", "max µs"], bench.settings());
-    let spans: [(&str, Of); 3] = [
-        ("pingback written to caller's reply read", |round| &round.woken),
-        ("intended time to caller's reply read", |round| &round.woken_since_intended),
-        ("pingback written to its 200 read", |round| &round.acknowledged),
+    let probe = format!("8 KiB written to on disk, {rate}/s");
+    let spans: [(&str, Of); 6] = [
+        ("pingback written to caller's reply read", |round| Some(&round.pingbox.woken)),
+        ("intended time to caller's reply read", |round| Some(&round.pingbox.woken_since_intended)),
+        ("pingback written to its 200 read", |round| Some(&round.pingbox.acknowledged)),
+        ("nchan: message written to caller's reply read", |round| Some(&round.nchan.as_ref()?.woken)),
+        ("nchan: intended time to caller's reply read", |round| {
+            Some(&round.nchan.as_ref()?.woken_since_intended)
+        }),
+        (&probe, |round| Some(&round.disk_at_rate)),
     ];
     for (name, of) in spans {
-        let (cells, figures) = span_row(&rounds, of);
-        report.row(name, cells, figures);
+        let runs: Vec<&Latencies> = rounds.iter().filter_map(of).collect();
+        if !runs.is_empty() {
+            let latencies = Spread::of(&runs);
+            let mut figures = json!({});
+            latencies.write(&mut figures);
+            report.row(name, latencies.cells(), figures);
+        }
     }
-    let ratio = |round: &Round| round.woken.p50().as_secs_f64() / round.acknowledged.p50().as_secs_f64();
-    let over = Runs::of(rounds.iter().map(ratio));
-    report.note(format!("p50 of the caller over the p50 of the sender: {}", over.show(2)));
-    let disk = Runs::of_micros(rounds.iter().map(|round| round.disk.p50()));
-    report.note(format!("8 KiB write + fdatasync, p50 in µs before each run: {}", disk.show(0)));
-    let loads: Vec<&str> = rounds.iter().map(|round| round.load_average.as_str()).collect();
-    report.note(format!("Load average before each run: {}", loads.join(", ")));
+    add_notes(&mut report, &rounds, rate);
     Ok(report)
 }
 
-fn span_row(rounds: &[Round], of: Of) -> (Vec<String>, Value) {
-    let latencies = Spread::of(rounds.iter().map(of));
-    let mut figures = json!({});
-    latencies.write(&mut figures);
-    (latencies.cells().into(), figures)
+fn add_notes(report: &mut Report, rounds: &[Round], rate: u64) {
+    let runs = |ratio: fn(&Round) -> Option<f64>| {
+        let ratios: Vec<f64> = rounds.iter().filter_map(ratio).collect();
+        (!ratios.is_empty()).then(|| Runs::of(ratios))
+    };
+    if let Some(over) = runs(Round::over_floor) {
+        let what = format!("p50 of the caller over that of fdatasync at {rate}/s + 2 x that of nchan");
+        report.goal(&what, &over, Limit::AtMost(1.0));
+    } else {
+        report.note(nchan::MISSING);
+    }
+    let p99 = Runs::of_micros(rounds.iter().map(|round| round.pingbox.woken.p99()));
+    report.goal("p99 of the caller in µs", &p99, Limit::AtMost(LONGEST_P99));
+    let over = Runs::of(
+        rounds
+            .iter()
+            .map(|round| micros(round.pingbox.woken.p50()) / micros(round.pingbox.acknowledged.p50())),
+    );
+    report.goal("p50 of the caller over that of the sender", &over, Limit::AtMost(1.1));
+    for (quantile, at) in [("p50", Latencies::p50 as fn(&Latencies) -> Duration), ("p99", Latencies::p99)] {
+        let ratio =
+            |round: &Round| Some(micros(at(&round.pingbox.woken)) / micros(at(&round.nchan.as_ref()?.woken)));
+        let ratios: Vec<f64> = rounds.iter().filter_map(ratio).collect();
+        if !ratios.is_empty() {
+            report
+                .note(format!("{quantile} of the caller over that of nchan's: {}", Runs::of(ratios).show(1)));
+        }
+    }
+    let disk: Vec<&Latencies> = rounds.iter().map(|round| &round.disk).collect();
+    let loads: Vec<&str> = rounds.iter().map(|round| round.load_average.as_str()).collect();
+    report.machine(&disk, &loads);
 }
 
 fn round(bench: &Bench) -> anyhow::Result<Round> {
     let load_average = machine::load_average()?;
     let disk = machine::probe_quiet_disk()?;
+    let disk_at_rate = machine::probe_disk_at(bench.args.rate)?;
+    let nchan = Nchan::start(bench)?.map(|nchan| wake_by_nchan(bench, &nchan)).transpose()?;
     let mut site = Site::new(bench)?;
     let program = site.start()?;
     let (sent, read) = bench.runtime.block_on(async {
@@ -129,17 +195,32 @@ fn round(bench: &Bench) -> anyhow::Result<Round> {
         waiting.await.context("the run did not end")?
     })?;
     program.stop()?;
-    let since = |from: fn(&Sent) -> Instant, to: fn(&Sent, &[Instant]) -> Instant| {
-        let took = sent.iter().map(|sent| to(sent, &read).saturating_duration_since(from(sent)));
-        Latencies::of(took).context("nothing was sent")
-    };
-    Ok(Round {
-        woken: since(|sent| sent.written, |sent, read| read[sent.index])?,
-        woken_since_intended: since(|sent| sent.intended, |sent, read| read[sent.index])?,
-        acknowledged: since(|sent| sent.written, |sent, _| sent.acknowledged)?,
-        disk,
-        load_average,
-    })
+    Ok(Round { pingbox: Spans::of(&sent, &read)?, nchan, disk_at_rate, disk, load_average })
+}
+
+/// As many callers, waiting for messages as long as pingbacks, which come as fast.
+fn wake_by_nchan(bench: &Bench, nchan: &Nchan) -> anyhow::Result<Spans> {
+    let message = |task| Taken { task, captcha: FIRST_MESSAGE + task };
+    let messages: Vec<Taken> = (0..bench.args.waiters).map(message).collect();
+    let waiting = wait_through(bench, Through::Nchan, [nchan.address; 2], &messages);
+    let (sent, read) = bench.runtime.block_on(async {
+        timeout(SETTLE + WAIT * 2, waiting).await.context("the run with nchan did not end")?
+    })?;
+    Spans::of(&sent, &read)
+}
+
+impl Spans {
+    fn of(sent: &[Sent], read: &[Instant]) -> anyhow::Result<Self> {
+        let since = |from: fn(&Sent) -> Instant, to: fn(&Sent, &[Instant]) -> Instant| {
+            let took = sent.iter().map(|sent| to(sent, read).saturating_duration_since(from(sent)));
+            Latencies::of(took).context("nothing was sent")
+        };
+        Ok(Self {
+            woken: since(|sent| sent.written, |sent, read| read[sent.index])?,
+            woken_since_intended: since(|sent| sent.intended, |sent, read| read[sent.index])?,
+            acknowledged: since(|sent| sent.written, |sent, _| sent.acknowledged)?,
+        })
+    }
 }
 
 /// Parks a caller for each task, answers them all, and sees that each got its own answer; when each
@@ -150,8 +231,16 @@ pub(crate) async fn wait_all(
     api: SocketAddr,
     tasks: &[Taken],
 ) -> anyhow::Result<(Vec<Sent>, Vec<Instant>)> {
+    wait_through(bench, bench.args.through, [public, api], tasks).await
+}
+
+async fn wait_through(
+    bench: &Bench,
+    through: Through,
+    [public, api]: [SocketAddr; 2],
+    tasks: &[Taken],
+) -> anyhow::Result<(Vec<Sent>, Vec<Instant>)> {
     let mut callers = JoinSet::new();
-    let through = bench.args.through;
     for (index, &taken) in tasks.iter().enumerate() {
         let mut connection = Connection::open(api).await?;
         connection.send(&client::get(&through.question(taken))).await?;
@@ -166,8 +255,7 @@ pub(crate) async fn wait_all(
     tokio::time::sleep(SETTLE).await;
     ensure!(callers.try_join_next().is_none(), "a caller did not wait");
     let (done, sent) = oneshot::channel();
-    let schedule =
-        Schedule { captchas: tasks.iter().map(|taken| taken.captcha).collect(), rate: bench.args.rate };
+    let schedule = through.schedule(tasks, bench.args.rate);
     // If the callers fail, nobody wants to know.
     thread::spawn(move || drop(done.send(schedule.send_all(public))));
     let mut read = vec![Instant::now(); tasks.len()];
@@ -176,57 +264,4 @@ pub(crate) async fn wait_all(
         read[index] = at;
     }
     Ok((sent.await??, read))
-}
-
-/// What to answer, and how fast.
-struct Schedule {
-    captchas: Vec<u64>,
-    rate: u64,
-}
-
-impl Schedule {
-    /// Sends every pingback at its time, however long the others take.
-    fn send_all(&self, public: SocketAddr) -> anyhow::Result<Vec<Sent>> {
-        let connections: Vec<BlockingConnection> = (0..SENDERS.min(self.captchas.len()))
-            .map(|_| BlockingConnection::open(public))
-            .collect::<Result<_, _>>()?;
-        let step = connections.len();
-        let begin = Instant::now() + Duration::from_millis(20);
-        thread::scope(|scope| {
-            let senders: Vec<_> = connections
-                .into_iter()
-                .enumerate()
-                .map(|(first, connection)| {
-                    scope.spawn(move || self.send_every(step, first, begin, connection))
-                })
-                .collect();
-            let mut all = Vec::new();
-            for sender in senders {
-                all.extend(sender.join().map_err(|_| anyhow::anyhow!("a sender panicked"))??);
-            }
-            Ok(all)
-        })
-    }
-
-    fn send_every(
-        &self,
-        step: usize,
-        first: usize,
-        begin: Instant,
-        mut connection: BlockingConnection,
-    ) -> anyhow::Result<Vec<Sent>> {
-        let mut sent = Vec::new();
-        let mut pingback = Pingback::new(0);
-        for (index, &captcha) in self.captchas.iter().enumerate().skip(first).step_by(step) {
-            pingback.set(captcha);
-            let nanos = 1_000_000_000 / self.rate * u64::try_from(index)?;
-            let intended = begin + Duration::from_nanos(nanos);
-            thread::sleep(intended.saturating_duration_since(Instant::now()));
-            let written = Instant::now();
-            let status = connection.exchange(pingback.request())?;
-            ensure!(status == 200, "{status} to a pingback");
-            sent.push(Sent { index, intended, written, acknowledged: Instant::now() });
-        }
-        Ok(sent)
-    }
 }
