@@ -13,7 +13,7 @@
 //! | `machine` | the disk and the processor at the time |
 //! | `stats` | latencies, and medians of several runs |
 //! | `report` | tables and JSON |
-//! | `ingest`, `wake`, `idle`, `start`, `replicas` | the measurements |
+//! | `ingest`, `submit`, `wake`, `idle`, `start`, `replicas` | the measurements |
 
 mod client;
 #[path = "../../tests/support/cluster.rs"]
@@ -34,6 +34,7 @@ mod schedule;
 mod senders;
 mod start;
 mod stats;
+mod submit;
 mod tasks;
 mod wake;
 
@@ -58,13 +59,13 @@ struct Args {
     /// What to measure
     #[arg(value_enum)]
     what: Option<What>,
-    /// ingest: keep-alive connections that send
+    /// ingest, submit: keep-alive connections that send
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     connections: u64,
-    /// ingest: how long each server is measured in each run
+    /// ingest, submit: how long each server is measured in each run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// ingest, wake: how often everything is measured, by turns; medians are shown
+    /// ingest, submit, wake: how often everything is measured, by turns; medians are shown
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     runs: u64,
     /// wake: callers that wait, each on a connection of its own
@@ -94,6 +95,8 @@ struct Args {
 enum What {
     /// Durable pingbacks a second, beside a server that stores nothing and a naive one
     Ingest,
+    /// Tasks stored a second, beside the same two servers
+    Submit,
     /// From a pingback sent to its waiting caller's reply received
     Wake,
     /// Memory after the start, and for each waiting caller
@@ -137,8 +140,9 @@ fn main() -> anyhow::Result<()> {
     let binary = program::binary();
     report::say(&format!("Measured is {}\n", binary.display()));
     figures.insert("program".to_owned(), json!(binary));
-    let measures: [(What, &str, Measure); 5] = [
+    let measures: [(What, &str, Measure); 6] = [
         (What::Ingest, "ingest", ingest::measure),
+        (What::Submit, "submit", submit::measure),
         (What::Wake, "wake", wake::measure),
         (What::Idle, "idle", idle::measure),
         (What::Start, "start", start::measure),

@@ -5,16 +5,19 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, post};
+use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{PgPool, SqlitePool};
@@ -60,20 +63,9 @@ impl Peer {
     /// What one would write in an hour: a pool of connections, and a commit for each pingback, as
     /// durable as pingbox's.
     pub(crate) fn naive(folder: &Path, workers: usize) -> anyhow::Result<Self> {
-        let options = SqliteConnectOptions::new()
-            .filename(folder.join("naive.db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
         let runtime = runtime(workers)?;
-        let pool = runtime.block_on(async {
-            let pool = SqlitePoolOptions::new().max_connections(NAIVE_CONNECTIONS);
-            let pool = pool.connect_with(options).await?;
-            sqlx::query("CREATE TABLE pingback (id TEXT PRIMARY KEY, code TEXT NOT NULL)")
-                .execute(&pool)
-                .await?;
-            Ok::<_, sqlx::Error>(pool)
-        })?;
+        let table = "CREATE TABLE pingback (id TEXT PRIMARY KEY, code TEXT NOT NULL)";
+        let pool = runtime.block_on(naive_pool(folder, table))?;
         let router = Router::new().route("/pingback/{secret}", post(insert)).with_state(pool);
         Self::start_on(runtime, router)
     }
@@ -91,6 +83,21 @@ impl Peer {
         let router = Router::new().route("/pingback/{secret}", post(insert_on_server)).with_state(pool);
         Self::start_on(runtime, router)
     }
+
+    /// As `forgetful`, for tasks: decodes one, and makes up an ID.
+    pub(crate) fn forgetful_of_tasks(workers: usize) -> anyhow::Result<Self> {
+        let next = Arc::new(AtomicI64::new(1));
+        let submit = async move |Json(_): Json<Submission>| created(next.fetch_add(1, Ordering::Relaxed));
+        Self::start(Router::new().route("/v1/tasks", post(submit)), workers)
+    }
+
+    /// As `naive`, for tasks: a row and a commit for each.
+    pub(crate) fn naive_with_tasks(folder: &Path, workers: usize) -> anyhow::Result<Self> {
+        let runtime = runtime(workers)?;
+        let pool = runtime.block_on(naive_pool(folder, TASK_TABLE))?;
+        let router = Router::new().route("/v1/tasks", post(insert_task)).with_state(pool);
+        Self::start_on(runtime, router)
+    }
 }
 
 impl Drop for Peer {
@@ -103,6 +110,18 @@ impl Drop for Peer {
 
 fn runtime(workers: usize) -> std::io::Result<Runtime> {
     runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+}
+
+/// A new database with these tables, whose commits are as durable as pingbox's.
+async fn naive_pool(folder: &Path, tables: &'static str) -> sqlx::Result<SqlitePool> {
+    let options = SqliteConnectOptions::new()
+        .filename(folder.join("naive.db"))
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+    let pool = SqlitePoolOptions::new().max_connections(NAIVE_CONNECTIONS).connect_with(options).await?;
+    sqlx::raw_sql(tables).execute(&pool).await?;
+    Ok(pool)
 }
 
 /// The same loop as pingbox's, without its deadlines and limits.
@@ -150,6 +169,31 @@ async fn insert(State(pool): State<SqlitePool>, body: Bytes) -> StatusCode {
         Ok(_) => StatusCode::OK,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
+}
+
+/// What both servers for tasks read of one.
+#[derive(Deserialize)]
+struct Submission {
+    r#type: String,
+    googlekey: String,
+    pageurl: String,
+}
+
+const TASK_TABLE: &str = "CREATE TABLE task (id INTEGER PRIMARY KEY, type TEXT NOT NULL, googlekey TEXT NOT NULL,
+    pageurl TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'queued', created_at INTEGER NOT NULL DEFAULT (unixepoch()));
+    CREATE INDEX task_status ON task (status, id)";
+
+async fn insert_task(State(pool): State<SqlitePool>, Json(task): Json<Submission>) -> Response {
+    const INSERT: &str = "INSERT INTO task (type, googlekey, pageurl) VALUES ($1, $2, $3)";
+    let insert = sqlx::query(INSERT).bind(task.r#type).bind(task.googlekey).bind(task.pageurl);
+    match insert.execute(&pool).await {
+        Ok(done) => created(done.last_insert_rowid()),
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+fn created(id: i64) -> Response {
+    (StatusCode::CREATED, Json(json!({ "id": id.to_string(), "status": "queued" }))).into_response()
 }
 
 /// A provider that takes every captcha and never sends an answer: the harness does that itself.

@@ -96,6 +96,22 @@ async fn read(connection: &mut Connection, ids: &[u64]) -> anyhow::Result<Vec<Va
     }
 }
 
+/// Fails unless each of these tasks is there, of this type, and waits for its answer.
+pub(crate) async fn check_open(api: SocketAddr, ids: &[u64], kind: &str) -> anyhow::Result<()> {
+    let mut connection = Connection::open(api).await?;
+    for page in ids.chunks(PAGE) {
+        let tasks = read(&mut connection, page).await?;
+        ensure!(tasks.len() == page.len(), "{} of {} tasks were found", tasks.len(), page.len());
+        for (id, task) in page.iter().zip(&tasks) {
+            ensure!(number(&task["id"]) == Some(*id), "asked for task {id}, got another");
+            ensure!(task["type"] == kind, "task {id} is of type {}", task["type"]);
+            let is_open = matches!(task["status"].as_str(), Some("queued" | "submitting" | "submitted"));
+            ensure!(is_open, "task {id} is {}", task["status"]);
+        }
+    }
+    Ok(())
+}
+
 /// Fails unless each of these tasks is solved, with its own answer.
 pub(crate) async fn check_answers(api: SocketAddr, answered: &[Taken]) -> anyhow::Result<()> {
     let mut connection = Connection::open(api).await?;
