@@ -98,6 +98,10 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
     report.goal("tasks stored a second, kept back", &rates, Limit::AtLeast(GOAL));
     let sent = Runs::of(rounds.iter().map(|round| round.sent));
     report.note(format!("Tasks that the provider took meanwhile: {}", sent.show(0)));
+    let refused: usize = rounds.iter().map(|round| round.naive.refused).sum();
+    if refused > 0 {
+        report.note(format!("The naive server refused {refused} tasks"));
+    }
     let disk: Vec<&Latencies> = rounds.iter().map(|round| &round.disk).collect();
     let loads: Vec<&str> = rounds.iter().map(|round| round.load_average.as_str()).collect();
     report.machine(&disk, &loads);

@@ -105,7 +105,15 @@ impl Round {
     /// How the caller's median compares with that of a commit, and a wake-up from memory on the way there and back.
     fn over_floor(&self) -> Option<f64> {
         let floor = self.disk_at_rate.p50() + 2 * self.nchan.as_ref()?.woken.p50();
-        Some(self.pingbox.woken.p50().as_secs_f64() / floor.as_secs_f64())
+        Some(micros(self.pingbox.woken.p50()) / micros(floor))
+    }
+
+    fn over_nchan(&self, at: fn(&Latencies) -> Duration) -> Option<f64> {
+        Some(micros(at(&self.pingbox.woken)) / micros(at(&self.nchan.as_ref()?.woken)))
+    }
+
+    fn over_sender(&self) -> f64 {
+        micros(self.pingbox.woken.p50()) / micros(self.pingbox.acknowledged.p50())
     }
 }
 
@@ -150,11 +158,7 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
 }
 
 fn add_notes(report: &mut Report, rounds: &[Round], rate: u64) {
-    let runs = |ratio: fn(&Round) -> Option<f64>| {
-        let ratios: Vec<f64> = rounds.iter().filter_map(ratio).collect();
-        (!ratios.is_empty()).then(|| Runs::of(ratios))
-    };
-    if let Some(over) = runs(Round::over_floor) {
+    if let Some(over) = ratios(rounds, Round::over_floor) {
         let what = format!("p50 of the caller over that of fdatasync at {rate}/s + 2 x that of nchan");
         report.goal(&what, &over, Limit::AtMost(1.0));
     } else {
@@ -162,24 +166,22 @@ fn add_notes(report: &mut Report, rounds: &[Round], rate: u64) {
     }
     let p99 = Runs::of_micros(rounds.iter().map(|round| round.pingbox.woken.p99()));
     report.goal("p99 of the caller in µs", &p99, Limit::AtMost(LONGEST_P99));
-    let over = Runs::of(
-        rounds
-            .iter()
-            .map(|round| micros(round.pingbox.woken.p50()) / micros(round.pingbox.acknowledged.p50())),
-    );
+    let over = Runs::of(rounds.iter().map(Round::over_sender));
     report.goal("p50 of the caller over that of the sender", &over, Limit::AtMost(1.1));
     for (quantile, at) in [("p50", Latencies::p50 as fn(&Latencies) -> Duration), ("p99", Latencies::p99)] {
-        let ratio =
-            |round: &Round| Some(micros(at(&round.pingbox.woken)) / micros(at(&round.nchan.as_ref()?.woken)));
-        let ratios: Vec<f64> = rounds.iter().filter_map(ratio).collect();
-        if !ratios.is_empty() {
-            report
-                .note(format!("{quantile} of the caller over that of nchan's: {}", Runs::of(ratios).show(1)));
+        if let Some(over) = ratios(rounds, |round| round.over_nchan(at)) {
+            report.note(format!("{quantile} of the caller over that of nchan's: {}", over.show(1)));
         }
     }
     let disk: Vec<&Latencies> = rounds.iter().map(|round| &round.disk).collect();
     let loads: Vec<&str> = rounds.iter().map(|round| round.load_average.as_str()).collect();
     report.machine(&disk, &loads);
+}
+
+/// Of the rounds that have one.
+fn ratios(rounds: &[Round], ratio: impl Fn(&Round) -> Option<f64>) -> Option<Runs> {
+    let ratios: Vec<f64> = rounds.iter().filter_map(ratio).collect();
+    (!ratios.is_empty()).then(|| Runs::of(ratios))
 }
 
 fn round(bench: &Bench) -> anyhow::Result<Round> {
