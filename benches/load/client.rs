@@ -94,7 +94,16 @@ impl BlockingConnection {
 
     /// Sends the request; the status of its reply.
     pub(crate) fn exchange(&mut self, request: &[u8]) -> anyhow::Result<u16> {
-        self.stream.write_all(request)?;
+        self.send(request)?;
+        self.receive()
+    }
+
+    pub(crate) fn send(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        Ok(self.stream.write_all(request)?)
+    }
+
+    /// The status of the reply to what was sent.
+    pub(crate) fn receive(&mut self) -> anyhow::Result<u16> {
         self.received.clear();
         let mut chunk = [0; 4096];
         loop {

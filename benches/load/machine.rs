@@ -19,6 +19,8 @@ pub(crate) const OTHER_FILES: u64 = 64;
 /// Where everything is stored: on the disk of the build folder. A folder for temporary files may be
 /// in memory, where a commit costs nothing.
 pub(crate) const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
+/// The unit of times in /proc, which Linux shows as hundredths of a second whatever its own is.
+const MILLIS_PER_TICK: u64 = 10;
 /// What a small commit writes.
 const PROBE_BYTES: usize = 8 * 1024;
 /// Writes of one probe: a fraction of a second on a fast disk, half a minute on a very slow one.
@@ -73,6 +75,16 @@ pub(crate) fn cores() -> usize {
 pub(crate) fn load_average() -> io::Result<String> {
     let text = fs::read_to_string("/proc/loadavg")?;
     Ok(text.split(' ').next().unwrap_or_default().to_owned())
+}
+
+/// Time that the threads of a process have run, in user space and in the kernel.
+pub(crate) fn processor_time(process: u32) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name of the program comes before, in parentheses, and may hold anything.
+    let (_, fields) = stat.rsplit_once(')').context("no name in the state of the process")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks = ticks.sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * MILLIS_PER_TICK))
 }
 
 /// The type of the file system that a folder is on.

@@ -9,21 +9,27 @@
 //! | `nchan` | nginx with nchan, if it is installed: the same comparison for what is in memory |
 //! | `senders` | connections that send one request after another |
 //! | `schedule` | pingbacks that are sent at fixed times |
+//! | `planned` | the same by one thread: more of them, or those that become known only as it goes |
+//! | `loudspeaker` | an event feed that stores nothing, which pingbox's is compared with |
+//! | `stream` | a reader of the event feed |
 //! | `tasks` | tasks made ready to be answered, and read back |
 //! | `machine` | the disk and the processor at the time |
 //! | `stats` | latencies, and medians of several runs |
 //! | `report` | tables and JSON |
-//! | `ingest`, `submit`, `wake`, `idle`, `start`, `replicas` | the measurements |
+//! | `ingest`, `submit`, `wake`, `idle`, `start`, `feed`, `replicas` | the measurements |
 
 mod client;
 #[path = "../../tests/support/cluster.rs"]
 #[expect(dead_code, reason = "tests use the rest")]
 mod cluster;
+mod feed;
 mod idle;
 mod ingest;
+mod loudspeaker;
 mod machine;
 mod nchan;
 mod peer;
+mod planned;
 #[path = "../../tests/support/postgres.rs"]
 #[expect(dead_code, reason = "tests use the rest")]
 mod postgres;
@@ -34,6 +40,7 @@ mod schedule;
 mod senders;
 mod start;
 mod stats;
+mod stream;
 mod submit;
 mod tasks;
 mod wake;
@@ -62,10 +69,10 @@ struct Args {
     /// ingest, submit: keep-alive connections that send
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     connections: u64,
-    /// ingest, submit: how long each server is measured in each run
+    /// ingest, submit, feed: how long each is measured in each run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// ingest, submit, wake: how often everything is measured, by turns; medians are shown
+    /// All but idle and start: how often everything is measured, by turns; medians are shown
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     runs: u64,
     /// wake: callers that wait, each on a connection of its own
@@ -80,6 +87,12 @@ struct Args {
     /// idle: callers that wait, as far as the limit of open files allows
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     idle_waiters: u64,
+    /// feed: readers of the event feed, each on a connection of its own
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=MOST))]
+    readers: u64,
+    /// feed: pingbacks a second, each of which is an event for every reader
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
+    feed_rate: u64,
     /// Worker threads of pingbox and of the servers it is compared with [default: one a core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: Option<u16>,
@@ -103,6 +116,8 @@ enum What {
     Idle,
     /// From the start of the process to the first pingback on disk; size of the program
     Start,
+    /// From a pingback's time until every reader of the event feed has its event
+    Feed,
     /// Several replicas on one PostgreSQL database: pingbacks a second, callers at another replica, a crash of the one
     /// that leads. Needs Debian's package postgresql, or the like; not among "all"
     Replicas,
@@ -140,15 +155,17 @@ fn main() -> anyhow::Result<()> {
     let binary = program::binary();
     report::say(&format!("Measured is {}\n", binary.display()));
     figures.insert("program".to_owned(), json!(binary));
-    let measures: [(What, &str, Measure); 6] = [
+    let measures: [(What, &str, Measure); 7] = [
         (What::Ingest, "ingest", ingest::measure),
         (What::Submit, "submit", submit::measure),
         (What::Wake, "wake", wake::measure),
         (What::Idle, "idle", idle::measure),
         (What::Start, "start", start::measure),
+        (What::Feed, "feed", feed::measure),
         (What::Replicas, "replicas", replicas::measure),
     ];
-    let is_wanted = |of: What| what == of || (what == What::All && of != What::Replicas);
+    let is_wanted =
+        |of: What| what == of || (what == What::All && of != What::Replicas);
     for (_, name, measure) in measures.into_iter().filter(|(of, ..)| is_wanted(*of)) {
         let report = measure(&bench).with_context(|| format!("{name} failed"))?;
         report::say(&report.to_string());
@@ -180,8 +197,10 @@ impl Bench {
     }
 
     fn settings(&self) -> Value {
-        let Args { connections, seconds, runs, waiters, rate, .. } = &self.args;
+        let Args { connections, seconds, runs, waiters, rate, readers, feed_rate, .. } =
+            &self.args;
         json!({ "connections": connections, "seconds": seconds, "runs": runs, "waiters": waiters,
-                "rate": rate, "workers": self.workers() })
+                "rate": rate, "readers": readers, "feed_rate": feed_rate,
+                "workers": self.workers() })
     }
 }

@@ -141,7 +141,7 @@ async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-fn decode(body: &[u8]) -> Option<(String, String)> {
+pub(crate) fn decode(body: &[u8]) -> Option<(String, String)> {
     let (mut id, mut code) = (None, None);
     for (name, value) in form_urlencoded::parse(body) {
         match &*name {
@@ -199,8 +199,13 @@ fn created(id: i64) -> Response {
 /// A provider that takes every captcha and never sends an answer: the harness does that itself.
 pub(crate) fn mute_provider() -> Router {
     let next = Arc::new(AtomicU64::new(FIRST_CAPTCHA_ID));
+    provider(move |_| next.fetch_add(1, Ordering::Relaxed))
+}
+
+/// One that takes every captcha, from what `in.php` was sent, under an ID of the harness's choice.
+pub(crate) fn provider(take: impl Fn(&[u8]) -> u64 + Clone + Send + Sync + 'static) -> Router {
     let submit = async move |body: Bytes| {
-        let id = next.fetch_add(1, Ordering::Relaxed);
+        let id = take(&body);
         reply(&body, &id.to_string())
     };
     let ask = async |RawQuery(query): RawQuery| reply(query.unwrap_or_default().as_bytes(), "");

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use axum::Router;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -58,8 +59,13 @@ pub(crate) struct Program {
 
 impl Site {
     pub(crate) fn new(bench: &Bench) -> anyhow::Result<Self> {
+        Self::with_provider(bench, peer::mute_provider())
+    }
+
+    /// One whose provider does what the harness wants.
+    pub(crate) fn with_provider(bench: &Bench, provider: Router) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("load-").tempdir_in(FOLDER)?;
-        let provider = Peer::start(peer::mute_provider(), 1)?;
+        let provider = Peer::start(provider, 1)?;
         let (workers, submit_interval) = (bench.workers(), "0ms");
         Ok(Self { folder, provider, workers, starts: 0, submit_interval, server: None })
     }
@@ -72,6 +78,11 @@ impl Site {
     /// One whose programs share a database on a server.
     pub(crate) fn on_server(bench: &Bench, server: Shared) -> anyhow::Result<Self> {
         Ok(Self { server: Some(server), ..Self::new(bench)? })
+    }
+
+    /// The SQLite file, once the program has been started.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("data/pingbox.db")
     }
 
     /// Starts the program, and waits until it has stored a pingback.
@@ -139,6 +150,11 @@ impl Program {
     /// Memory of the process that is not swapped or paged out.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
         machine::resident_bytes(self.child.id())
+    }
+
+    /// Time that its threads have run.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
+        machine::processor_time(self.child.id())
     }
 
     /// Ends it as a crash would.
