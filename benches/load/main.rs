@@ -12,17 +12,20 @@
 //! | `planned` | the same by one thread: more of them, or those that become known only as it goes |
 //! | `loudspeaker` | an event feed that stores nothing, which pingbox's is compared with |
 //! | `stream` | a reader of the event feed |
+//! | `filled` | a database with many ended tasks |
 //! | `tasks` | tasks made ready to be answered, and read back |
 //! | `machine` | the disk and the processor at the time |
 //! | `stats` | latencies, and medians of several runs |
 //! | `report` | tables and JSON |
-//! | `ingest`, `submit`, `wake`, `idle`, `start`, `feed`, `replicas` | the measurements |
+//! | `ingest`, `submit`, `wake`, `idle`, `start`, `feed`, `growth`, `replicas` | the measurements |
 
 mod client;
 #[path = "../../tests/support/cluster.rs"]
 #[expect(dead_code, reason = "tests use the rest")]
 mod cluster;
 mod feed;
+mod filled;
+mod growth;
 mod idle;
 mod ingest;
 mod loudspeaker;
@@ -58,6 +61,8 @@ use self::wake::Through;
 
 /// The most connections, waiters and pingbacks a second that can be asked for.
 const MOST: u64 = 100_000;
+/// The most stored tasks that can be asked for.
+const MOST_TASKS: u64 = 100_000_000;
 
 /// Measures pingbox on this machine. Give no measurement to see this help.
 #[derive(Debug, Parser)]
@@ -69,7 +74,7 @@ struct Args {
     /// ingest, submit: keep-alive connections that send
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     connections: u64,
-    /// ingest, submit, feed: how long each is measured in each run
+    /// ingest, submit, feed, growth: how long each is measured in each run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// All but idle and start: how often everything is measured, by turns; medians are shown
@@ -93,6 +98,9 @@ struct Args {
     /// feed: pingbacks a second, each of which is an event for every reader
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     feed_rate: u64,
+    /// growth, start: ended tasks in the database that is compared with an empty one; each takes up to 1 kB of disk
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=MOST_TASKS))]
+    tasks: u64,
     /// Worker threads of pingbox and of the servers it is compared with [default: one a core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: Option<u16>,
@@ -114,10 +122,13 @@ enum What {
     Wake,
     /// Memory after the start, and for each waiting caller
     Idle,
-    /// From the start of the process to the first pingback on disk; size of the program
+    /// From the start of the process to the first pingback on disk, also with many stored tasks; size of the program
     Start,
     /// From a pingback's time until every reader of the event feed has its event
     Feed,
+    /// What many stored tasks cost: ingest, wake, start and memory beside an empty database. Its own time is a minute
+    /// for each million; not among "all"
+    Growth,
     /// Several replicas on one PostgreSQL database: pingbacks a second, callers at another replica, a crash of the one
     /// that leads. Needs Debian's package postgresql, or the like; not among "all"
     Replicas,
@@ -155,17 +166,18 @@ fn main() -> anyhow::Result<()> {
     let binary = program::binary();
     report::say(&format!("Measured is {}\n", binary.display()));
     figures.insert("program".to_owned(), json!(binary));
-    let measures: [(What, &str, Measure); 7] = [
+    let measures: [(What, &str, Measure); 8] = [
         (What::Ingest, "ingest", ingest::measure),
         (What::Submit, "submit", submit::measure),
         (What::Wake, "wake", wake::measure),
         (What::Idle, "idle", idle::measure),
         (What::Start, "start", start::measure),
         (What::Feed, "feed", feed::measure),
+        (What::Growth, "growth", growth::measure),
         (What::Replicas, "replicas", replicas::measure),
     ];
     let is_wanted =
-        |of: What| what == of || (what == What::All && of != What::Replicas);
+        |of: What| what == of || (what == What::All && !matches!(of, What::Growth | What::Replicas));
     for (_, name, measure) in measures.into_iter().filter(|(of, ..)| is_wanted(*of)) {
         let report = measure(&bench).with_context(|| format!("{name} failed"))?;
         report::say(&report.to_string());
@@ -197,10 +209,10 @@ impl Bench {
     }
 
     fn settings(&self) -> Value {
-        let Args { connections, seconds, runs, waiters, rate, readers, feed_rate, .. } =
+        let Args { connections, seconds, runs, waiters, rate, readers, feed_rate, tasks, .. } =
             &self.args;
         json!({ "connections": connections, "seconds": seconds, "runs": runs, "waiters": waiters,
-                "rate": rate, "readers": readers, "feed_rate": feed_rate,
+                "rate": rate, "readers": readers, "feed_rate": feed_rate, "tasks": tasks,
                 "workers": self.workers() })
     }
 }

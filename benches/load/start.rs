@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use crate::Bench;
+use crate::filled;
 use crate::program::{Site, binary};
 use crate::report::Report;
 use crate::stats::Runs;
@@ -12,22 +13,32 @@ use crate::stats::Runs;
 const STARTS: usize = 7;
 
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
-    let (mut fresh, mut existing) = (Vec::new(), Vec::new());
+    let (mut fresh, mut existing, mut full) = (Vec::new(), Vec::new(), Vec::new());
+    let mut filled_site = Site::new(bench)?;
+    let filling = filled::fill(bench, &mut filled_site, bench.args.tasks)?;
     for _ in 0..STARTS {
         let mut site = Site::new(bench)?;
         for starts in [&mut fresh, &mut existing] {
-            let program = site.start()?;
-            starts.push(program.took.as_secs_f64() * 1e3);
-            program.stop()?;
+            starts.push(start(&mut site)?);
         }
+        full.push(start(&mut filled_site)?);
     }
     let size = std::fs::metadata(binary()).context("the program is missing")?.len();
     let title = format!("start: median of {STARTS} starts, ms");
     let mut report = Report::new(title, &["database", "start to first 200, ms"], bench.settings());
-    for (name, starts) in [("new", fresh), ("existing", existing)] {
+    let with_tasks = format!("with {} tasks, {} MB", filling.tasks, filling.bytes / 1_000_000);
+    for (name, starts) in [("new", fresh), ("existing", existing), (&with_tasks, full)] {
         let runs = Runs::of(starts);
         report.row(name, [runs.show(1)], json!({ "start_ms": runs.json() }));
     }
     report.note(format!("Size of the program: {size} bytes"));
     Ok(report)
+}
+
+/// Starts the program and ends it; in ms.
+fn start(site: &mut Site) -> anyhow::Result<f64> {
+    let program = site.start()?;
+    let took = program.took.as_secs_f64() * 1e3;
+    program.stop()?;
+    Ok(took)
 }

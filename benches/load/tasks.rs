@@ -136,6 +136,6 @@ pub(crate) fn check_answer(taken: Taken, task: &Value) -> anyhow::Result<()> {
 }
 
 /// A number that JSON carries as text.
-fn number(value: &Value) -> Option<u64> {
+pub(crate) fn number(value: &Value) -> Option<u64> {
     value.as_str()?.parse().ok()
 }
