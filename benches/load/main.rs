@@ -17,7 +17,7 @@
 //! | `machine` | the disk and the processor at the time |
 //! | `stats` | latencies, and medians of several runs |
 //! | `report` | tables and JSON |
-//! | `ingest`, `submit`, `wake`, `idle`, `start`, `feed`, `growth`, `replicas` | the measurements |
+//! | `ingest`, `submit`, `wake`, `idle`, `start`, `feed`, `growth`, `mixed`, `replicas` | the measurements |
 
 mod client;
 #[path = "../../tests/support/cluster.rs"]
@@ -30,6 +30,7 @@ mod idle;
 mod ingest;
 mod loudspeaker;
 mod machine;
+mod mixed;
 mod nchan;
 mod peer;
 mod planned;
@@ -74,7 +75,7 @@ struct Args {
     /// ingest, submit: keep-alive connections that send
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     connections: u64,
-    /// ingest, submit, feed, growth: how long each is measured in each run
+    /// ingest, submit, feed, growth, mixed: how long each is measured in each run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// All but idle and start: how often everything is measured, by turns; medians are shown
@@ -101,6 +102,9 @@ struct Args {
     /// growth, start: ended tasks in the database that is compared with an empty one; each takes up to 1 kB of disk
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=MOST_TASKS))]
     tasks: u64,
+    /// mixed: tasks that are under way at a time
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=MOST))]
+    under_way: u64,
     /// Worker threads of pingbox and of the servers it is compared with [default: one a core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: Option<u16>,
@@ -129,6 +133,8 @@ enum What {
     /// What many stored tasks cost: ingest, wake, start and memory beside an empty database. Its own time is a minute
     /// for each million; not among "all"
     Growth,
+    /// Everything at once: tasks submitted, answered, waited for, read from the feed
+    Mixed,
     /// Several replicas on one PostgreSQL database: pingbacks a second, callers at another replica, a crash of the one
     /// that leads. Needs Debian's package postgresql, or the like; not among "all"
     Replicas,
@@ -166,7 +172,7 @@ fn main() -> anyhow::Result<()> {
     let binary = program::binary();
     report::say(&format!("Measured is {}\n", binary.display()));
     figures.insert("program".to_owned(), json!(binary));
-    let measures: [(What, &str, Measure); 8] = [
+    let measures: [(What, &str, Measure); 9] = [
         (What::Ingest, "ingest", ingest::measure),
         (What::Submit, "submit", submit::measure),
         (What::Wake, "wake", wake::measure),
@@ -174,6 +180,7 @@ fn main() -> anyhow::Result<()> {
         (What::Start, "start", start::measure),
         (What::Feed, "feed", feed::measure),
         (What::Growth, "growth", growth::measure),
+        (What::Mixed, "mixed", mixed::measure),
         (What::Replicas, "replicas", replicas::measure),
     ];
     let is_wanted =
@@ -209,10 +216,10 @@ impl Bench {
     }
 
     fn settings(&self) -> Value {
-        let Args { connections, seconds, runs, waiters, rate, readers, feed_rate, tasks, .. } =
+        let Args { connections, seconds, runs, waiters, rate, readers, feed_rate, tasks, under_way, .. } =
             &self.args;
         json!({ "connections": connections, "seconds": seconds, "runs": runs, "waiters": waiters,
                 "rate": rate, "readers": readers, "feed_rate": feed_rate, "tasks": tasks,
-                "workers": self.workers() })
+                "under_way": under_way, "workers": self.workers() })
     }
 }
