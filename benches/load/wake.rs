@@ -46,7 +46,7 @@ pub(crate) enum Through {
 }
 
 impl Through {
-    fn question(self, taken: Taken) -> String {
+    pub(crate) fn question(self, taken: Taken) -> String {
         match self {
             Self::Rest => format!("/v1/tasks/{}?wait={}", taken.task, WAIT.as_secs()),
             Self::Compat => format!("/res.php?key=any&action=get&id={}", taken.task),
