@@ -11,6 +11,7 @@
 //! | `schedule` | pingbacks that are sent at fixed times |
 //! | `planned` | the same by one thread: more of them, or those that become known only as it goes |
 //! | `loudspeaker` | an event feed that stores nothing, which pingbox's is compared with |
+//! | `audience` | the readers of the event feed, and what they have to be told |
 //! | `stream` | a reader of the event feed |
 //! | `filled` | a database with many ended tasks |
 //! | `tasks` | tasks made ready to be answered, and read back |
@@ -19,6 +20,7 @@
 //! | `report` | tables and JSON |
 //! | `ingest`, `submit`, `wake`, `idle`, `start`, `feed`, `growth`, `mixed`, `replicas` | the measurements |
 
+mod audience;
 mod client;
 #[path = "../../tests/support/cluster.rs"]
 #[expect(dead_code, reason = "tests use the rest")]
