@@ -10,7 +10,8 @@ use crate::Bench;
 use crate::client::{self, Connection};
 use crate::machine::OTHER_FILES;
 use crate::program::{Program, Site};
-use crate::report::Report;
+use crate::report::{Limit, Report};
+use crate::stats::Runs;
 use crate::tasks::{self, Taken};
 use crate::wake::Through;
 
@@ -20,6 +21,10 @@ const SETTLE: Duration = Duration::from_secs(2);
 const LEAVE: Duration = Duration::from_secs(15);
 /// Opening the connections must not take longer. `res.php` holds a caller for 30 s.
 const DEADLINE: Duration = Duration::from_secs(100);
+
+/// What the program is to need after the start, and for each caller that waits.
+const MOST_RESIDENT_KIB: f64 = 20_480.0;
+const MOST_BYTES: f64 = 8000.0;
 
 /// Resident memory of the program, in bytes.
 struct Memory {
@@ -56,6 +61,12 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
         let figures = json!({ "rest_bytes": bytes[0], "compat_bytes": bytes[1], "waiters": waiters });
         report.row(name, bytes.map(|bytes| bytes.to_string()), figures);
     }
+    let fresh = Runs::of([kib(rest.fresh)?]);
+    report.goal("resident after the start, KiB", &fresh, Limit::AtMost(MOST_RESIDENT_KIB));
+    for (name, memory) in [("REST", &rest), ("res.php", &compat)] {
+        let each = Runs::of([f64::from(u32::try_from(memory.each())?)]);
+        report.goal(&format!("bytes for each waiting caller, {name}"), &each, Limit::AtMost(MOST_BYTES));
+    }
     if waiters < wanted {
         report.note(format!(
             "{waiters} callers, and not {wanted}, is what pingbox takes on a listener with {} open files",
@@ -63,6 +74,10 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
         ));
     }
     Ok(report)
+}
+
+fn kib(bytes: u64) -> anyhow::Result<f64> {
+    Ok(f64::from(u32::try_from(bytes / 1024)?))
 }
 
 impl Memory {
