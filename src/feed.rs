@@ -4,27 +4,28 @@
 //! The newest events are in memory, read from the store once for everybody who is there: a commit costs one read,
 //! not one for each reader. Whoever is further behind reads the store.
 
+mod item;
 mod reader;
 mod tail;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub(crate) use self::reader::{Lost, Reader};
+pub(crate) use self::item::Item;
+pub(crate) use self::reader::{Lost, Most, Reader};
 use self::tail::Tail;
-use crate::model::{Event, EventBody, EventKind, FeedId, TokenId};
+use crate::model::FeedId;
 use crate::store::{EventFilter, FeedEnds, Store, StoreError};
 
 /// Events that one read of the store brings.
 const PAGE: u32 = 256;
 /// How often there is a look for new events while somebody reads, besides when the writer says so.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
 /// The feed.
 #[derive(Debug)]
 pub(crate) struct Feed {
@@ -35,23 +36,6 @@ pub(crate) struct Feed {
     tail: Mutex<Tail>,
     /// The end of the tail. Readers wait for it to move; their number is that of its receivers.
     end: watch::Sender<i64>,
-}
-
-/// An event, and the text that all its readers are sent.
-#[derive(Debug)]
-pub(crate) struct Item {
-    pub(crate) number: i64,
-    pub(crate) kind: EventKind,
-    owner: Option<TokenId>,
-    /// The event in JSON.
-    pub(crate) json: Box<str>,
-}
-
-impl Item {
-    fn new(event: &Event, feed: &FeedId) -> Self {
-        let json = serde_json::to_string(&EventBody::new(event, feed)).expect("what callers see is JSON");
-        Self { number: event.number, kind: event.kind, owner: event.owner, json: json.into() }
-    }
 }
 
 impl Feed {
@@ -123,7 +107,7 @@ impl Feed {
             return Ok(false);
         }
         let items: Vec<_> = page.events.iter().map(|event| Arc::new(Item::new(event, &self.id))).collect();
-        self.lock().extend(items.into_iter(), page.through);
+        self.lock().extend(items.into_iter(), page.through, Instant::now());
         if page.through > end {
             self.end.send_replace(page.through);
         }

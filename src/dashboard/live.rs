@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::Dashboard;
 use super::page::PageError;
 use super::visitor::Visitor;
-use crate::feed::Reader;
+use crate::feed::{Most, Reader};
 use crate::http::{AppState, Identity, Read};
 use crate::store::EventFilter;
 
@@ -86,7 +86,7 @@ impl Hints {
             sleep(PACE).await;
             self.stage = Stage::Waiting;
         }
-        match timeout(SILENCE, self.reader.next(CHUNK)).await {
+        match timeout(SILENCE, self.reader.next(Most::events(CHUNK))).await {
             Err(_) => Some(": still here\n\n"),
             Ok(Ok(items)) => {
                 self.stage = Stage::Resting;

@@ -18,6 +18,27 @@ pub(crate) struct Reader {
     filter: EventFilter,
 }
 
+/// How much is read at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    /// Of what is in memory.
+    pub(super) events: usize,
+    /// Of what is in memory, as a stream tells it; one event may be longer.
+    pub(super) bytes: usize,
+    /// Events of the store.
+    pub(super) stored: u32,
+}
+
+impl Most {
+    /// What a stream writes at a time.
+    pub(crate) const CHUNK: Self = Self { events: usize::MAX, bytes: 64 * 1024, stored: 32 };
+
+    /// So many events, however long.
+    pub(crate) fn events(limit: u32) -> Self {
+        Self { events: usize::try_from(limit).unwrap_or(usize::MAX), bytes: usize::MAX, stored: limit }
+    }
+}
+
 /// Why a reader cannot go on from its place.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Lost {
@@ -44,12 +65,17 @@ impl Reader {
         self.feed.id.cursor(self.number)
     }
 
-    /// The next events, at most `limit`, at least one: waits until there is. Dropped, nothing is lost.
-    pub(crate) async fn next(&mut self, limit: u32) -> Result<Vec<Arc<Item>>, Lost> {
+    #[cfg(test)]
+    pub(super) fn number(&self) -> i64 {
+        self.number
+    }
+
+    /// The next events, at least one: waits until there is. Dropped, nothing is lost.
+    pub(crate) async fn next(&mut self, most: Most) -> Result<Vec<Arc<Item>>, Lost> {
         loop {
             // Before the look: what is added after it wakes us.
             self.moved.borrow_and_update();
-            let (items, is_end) = self.look(limit).await?;
+            let (items, is_end) = self.look(most).await?;
             if !items.is_empty() {
                 return Ok(items);
             }
@@ -61,9 +87,9 @@ impl Reader {
     }
 
     /// What there is right now, and goes on behind it; perhaps nothing, although there is more.
-    pub(crate) async fn now(&mut self, limit: u32) -> Result<Vec<Arc<Item>>, Lost> {
+    pub(crate) async fn now(&mut self, most: Most) -> Result<Vec<Arc<Item>>, Lost> {
         loop {
-            let (items, is_end) = self.look(limit).await?;
+            let (items, is_end) = self.look(most).await?;
             if !items.is_empty() || is_end {
                 return Ok(items);
             }
@@ -71,15 +97,13 @@ impl Reader {
     }
 
     /// One look, and whether it went to the end of what there is.
-    async fn look(&mut self, limit: u32) -> Result<(Vec<Arc<Item>>, bool), Lost> {
-        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    async fn look(&mut self, most: Most) -> Result<(Vec<Arc<Item>>, bool), Lost> {
         let found = self.feed.lock().read(self.number, &self.filter, most);
         if let Some(found) = found {
             self.number = found.through;
-            let is_end = found.items.len() < most;
-            return Ok((found.items, is_end));
+            return Ok((found.items, found.is_end));
         }
-        let page = self.feed.store.events(self.number, &self.filter, limit).await?;
+        let page = self.feed.store.events(self.number, &self.filter, most.stored).await?;
         if self.number < page.ends.earliest || self.number > page.ends.latest {
             return Err(Lost::Expired(page.ends));
         }

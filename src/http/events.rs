@@ -17,7 +17,7 @@ use super::access::Identity;
 use super::auth::{Caller, Read};
 use super::error::ApiError;
 use super::query::Query;
-use crate::feed::{Feed, Item, Lost, Reader};
+use crate::feed::{Feed, Item, Lost, Most, Reader};
 use crate::model::{Cursor, EventKind};
 use crate::store::{EventFilter, FeedEnds};
 
@@ -92,10 +92,11 @@ pub(super) async fn get_events(
 impl Request {
     /// The events, once there is one, or none when the wait ends.
     async fn events(&self, reader: &mut Reader, app: &AppState) -> Result<Vec<Arc<Item>>, Lost> {
+        let most = Most::events(self.limit);
         let events = if self.wait.is_zero() {
-            timeout(LONGEST_LOOK, reader.now(self.limit)).await
+            timeout(LONGEST_LOOK, reader.now(most)).await
         } else {
-            let next = timeout(self.wait, reader.next(self.limit));
+            let next = timeout(self.wait, reader.next(most));
             app.shutdown.run_until_cancelled(next).await.unwrap_or(Ok(Ok(Vec::new())))
         };
         events.unwrap_or(Ok(Vec::new()))
@@ -187,14 +188,14 @@ fn told(feed: &Feed, lost: Lost) -> ApiError {
 }
 
 fn page(events: &[Arc<Item>], reader: &Reader) -> Response {
-    let size: usize = events.iter().map(|item| item.json.len() + 1).sum();
+    let size: usize = events.iter().map(|item| item.json().len() + 1).sum();
     let mut body = String::with_capacity(size + 64);
     body.push_str(r#"{"events":["#);
     for (index, item) in events.iter().enumerate() {
         if index > 0 {
             body.push(',');
         }
-        body.push_str(&item.json);
+        body.push_str(item.json());
     }
     // A cursor is made of letters and digits.
     write!(body, r#"],"cursor":"{}"}}"#, reader.cursor()).expect("writing to a String never fails");

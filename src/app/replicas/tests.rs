@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::feed::Feed;
+use crate::feed::{Feed, Most};
 use crate::ingest::Heralds;
 use crate::model::{Outcome, Pingback, Timestamp};
 use crate::replicas::{Echo, Lead, News};
@@ -69,9 +69,9 @@ fn follow(store: Store, shutdown: CancellationToken) -> mpsc::UnboundedReceiver<
         tokio::spawn(news.hear(store, shutdown.clone()));
         tokio::spawn(Arc::clone(&feed).run(shutdown.clone()));
         let mut reader = feed.read_after(0, EventFilter::ALL);
-        while let Some(items) = shutdown.run_until_cancelled(reader.next(100)).await {
+        while let Some(items) = shutdown.run_until_cancelled(reader.next(Most::events(100))).await {
             for item in items.unwrap() {
-                let event: serde_json::Value = serde_json::from_str(&item.json).unwrap();
+                let event: serde_json::Value = serde_json::from_str(item.json()).unwrap();
                 let captcha_id = event["data"]["captcha_id"].as_str().unwrap().parse().unwrap();
                 sender.send((item.number, captcha_id)).unwrap();
             }

@@ -1,7 +1,6 @@
 //! The feed as a stream of server-sent events.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, error};
 
 use super::{Request, Start, expired, place};
-use crate::feed::{Feed, Item, Lost, Reader};
+use crate::feed::{Feed, Item, Lost, Most, Reader};
 use crate::http::AppState;
 use crate::http::access::{Access, Identity};
 use crate::http::error::ApiError;
+use crate::model::Cursor;
 use crate::store::{EventFilter, FeedEnds};
 
-/// Events that are written at a time. For a slow reader a stream holds these, and what hyper takes before it asks for no
-/// more, about 400 kB: with the longest answers 2.4 MiB in all.
-const CHUNK: u32 = 32;
 /// How long a stream is silent at most: proxies close connections on which nothing moves, often after 60 s.
 const SILENCE: Duration = Duration::from_secs(15);
 /// When a browser comes back after its stream has ended.
@@ -32,15 +29,16 @@ const RETRY: &str = "retry: 2000\n\n";
 /// Pause after the database was too busy to be read.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
-/// A stream that is being written.
+/// A stream that is being written. For a slow reader it holds one chunk, and what hyper takes before it asks for no more,
+/// about 400 kB; with the longest answers 2.4 MiB in all, where the chunk comes from the store.
 struct Stream {
     feed: Arc<Feed>,
     filter: EventFilter,
     reader: Reader,
     /// What stands before the next event.
     preface: String,
-    /// The cursor that the other side knows.
-    told: String,
+    /// The cursor that the other side knows, if it was told one.
+    told: Option<Cursor>,
     caller: Identity,
     access: Arc<Access>,
     shutdown: CancellationToken,
@@ -65,7 +63,7 @@ pub(super) async fn reply(request: Request, app: &AppState) -> Result<Response, 
     let stream = Stream {
         feed: Arc::clone(feed),
         filter: request.filter,
-        told: String::new(),
+        told: None,
         reader,
         preface,
         caller: request.caller,
@@ -108,7 +106,7 @@ impl Stream {
     }
 
     async fn wait(&mut self) -> Option<String> {
-        match timeout(SILENCE, self.reader.next(CHUNK)).await {
+        match timeout(SILENCE, self.reader.next(Most::CHUNK)).await {
             Err(_) => Some(self.sign_of_life()),
             Ok(Ok(items)) => Some(self.write(&items)),
             Ok(Err(Lost::Expired(ends))) => {
@@ -126,12 +124,12 @@ impl Stream {
         }
     }
 
+    /// All of them as one text, which is written at once.
     fn write(&mut self, items: &[Arc<Item>]) -> String {
-        let mut text = String::with_capacity(items.iter().map(|item| item.json.len() + 80).sum());
+        self.told = items.last().map(|item| self.feed.id().cursor(item.number));
+        let mut text = String::with_capacity(items.iter().map(|item| item.text().len()).sum());
         for item in items {
-            self.told = self.feed.id().cursor(item.number).to_string();
-            write!(text, "id: {}\nevent: {}\ndata: {}\n\n", self.told, item.kind, item.json)
-                .expect("writing to a String never fails");
+            text.push_str(item.text());
         }
         text
     }
@@ -139,12 +137,12 @@ impl Stream {
     /// A comment, and the cursor if it has moved past events that were not for this reader: so it does not go
     /// through all of them again when it comes back.
     fn sign_of_life(&mut self) -> String {
-        let cursor = self.reader.cursor().to_string();
-        if self.told == cursor {
+        let cursor = self.reader.cursor();
+        if self.told.as_ref() == Some(&cursor) {
             return ": still here\n\n".to_owned();
         }
         let text = format!(": still here\nid: {cursor}\n\n");
-        self.told = cursor;
+        self.told = Some(cursor);
         text
     }
 }

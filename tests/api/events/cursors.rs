@@ -99,3 +99,44 @@ async fn a_token_is_told_of_its_own_tasks_alone() {
     let (status, _) = call(&app, "alice", Method::GET, "/v1/events?types=pingback.unmatched").await;
     assert_eq!(status, StatusCode::FORBIDDEN);
 }
+
+#[tokio::test]
+async fn streams_that_are_told_at_once_have_only_what_their_tokens_may_see() {
+    let app = with_tokens(&[]).await;
+    let mut streams = Vec::new();
+    for (token, query) in [
+        ("alice", ""),
+        ("bob", ""),
+        ("boss", ""),
+        ("boss", "types=pingback.unmatched"),
+        ("alice", "types=task.created"),
+    ] {
+        streams.push(Sse::open_as(&app, token, query).await);
+    }
+    let mut expected = vec![Vec::new(); 5];
+    for round in 0..20 {
+        let (_, alice) = call(&app, "alice", Method::POST, "/v1/tasks").await;
+        let (_, bob) = call(&app, "bob", Method::POST, "/v1/tasks").await;
+        app.pingback(&format!("98765432{round}"), "abc").await;
+        for (stream, of) in [(0, &alice), (1, &bob), (2, &alice), (2, &bob), (4, &alice)] {
+            expected[stream].push(of["id"].clone());
+        }
+        expected[3].push(json!(format!("98765432{round}")));
+    }
+    for (stream, expected) in streams.iter_mut().zip(&expected) {
+        let mut told = Vec::new();
+        while told.len() < expected.len() {
+            let block = stream.event().await.unwrap();
+            let event: Value = block.data.parse().unwrap();
+            assert_eq!(event["id"], block.id.unwrap());
+            let (id, captcha_id) = (&event["data"]["id"], &event["data"]["captcha_id"]);
+            match block.event.as_str() {
+                "task.created" => told.push(id.clone()),
+                "pingback.unmatched" if expected.contains(captcha_id) => told.push(captcha_id.clone()),
+                // Only the one that sees everything has others.
+                _ => assert!(expected.contains(id) || expected.len() > 20, "{event}"),
+            }
+        }
+        assert_eq!(told, *expected);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::Response;
+use reqwest::{RequestBuilder, Response};
 use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, TestApp};
@@ -28,13 +28,24 @@ pub(super) struct Block {
 
 impl Sse {
     pub(super) async fn open(app: &TestApp, query: &str, last_event_id: Option<&str>) -> Self {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let request = client.get(format!("{}/v1/events?{query}", app.api));
-        let request = request.header("Accept", "text/event-stream");
-        let request = match last_event_id {
+        let request = Self::request(app, query);
+        Self::begin(match last_event_id {
             Some(id) => request.header("Last-Event-ID", id),
             None => request,
-        };
+        })
+        .await
+    }
+
+    pub(super) async fn open_as(app: &TestApp, token: &str, query: &str) -> Self {
+        Self::begin(Self::request(app, query).bearer_auth(token)).await
+    }
+
+    fn request(app: &TestApp, query: &str) -> RequestBuilder {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        client.get(format!("{}/v1/events?{query}", app.api)).header("Accept", "text/event-stream")
+    }
+
+    async fn begin(request: RequestBuilder) -> Self {
         let response = timeout(PATIENCE, request.send()).await.expect("answered").unwrap();
         Self { response, rest: Vec::new(), last_id: String::new() }
     }

@@ -83,6 +83,33 @@ async fn a_stream_has_only_what_passes_its_filter_and_learns_how_far_it_is() {
     assert_eq!((block.comments.len(), block.id), (1, None));
 }
 
+/// More than all that connections and the service's memory hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_gets_every_event_once_in_order_and_holds_up_nobody() {
+    const EVENTS: usize = 450;
+    let app = TestApp::spawn().await;
+    let mut slow = Sse::open(&app, "", None).await;
+    let mut fast = Sse::open(&app, "", None).await;
+    let happening = async {
+        for number in 0..EVENTS {
+            app.pingback(&format!("{}", 1_000_000 + number), &"x".repeat(50_000 + number)).await;
+        }
+    };
+    let reading = async {
+        let mut told = Vec::new();
+        while told.len() < EVENTS {
+            told.push(fast.event().await.unwrap());
+        }
+        told
+    };
+    let ((), told) = tokio::join!(happening, reading);
+    for (number, fast) in told.iter().enumerate() {
+        assert_eq!(json(fast)["data"]["captcha_id"], format!("{}", 1_000_000 + number));
+        let slow = slow.event().await.unwrap();
+        assert!(slow == *fast, "event {number}: {:?} instead of {:?}", slow.id, fast.id);
+    }
+}
+
 #[tokio::test]
 async fn a_stream_ends_in_order_with_the_service() {
     let app = TestApp::spawn().await;
