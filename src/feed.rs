@@ -26,6 +26,10 @@ use crate::store::{EventFilter, FeedEnds, Store, StoreError};
 const PAGE: u32 = 256;
 /// How often there is a look for new events while somebody reads, besides when the writer says so.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long readers have rest after they were told of new events. To wake and write to each of them costs more than
+/// most events themselves, so what happens meanwhile is told together.
+const REST: Duration = Duration::from_millis(5);
+
 /// The feed.
 #[derive(Debug)]
 pub(crate) struct Feed {
@@ -36,12 +40,23 @@ pub(crate) struct Feed {
     tail: Mutex<Tail>,
     /// The end of the tail. Readers wait for it to move; their number is that of its receivers.
     end: watch::Sender<i64>,
+    rest: Duration,
+}
+
+/// What a look at the store brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    Nothing,
+    /// All that there was.
+    All,
+    /// A page; there is more.
+    Some,
 }
 
 impl Feed {
     pub(crate) async fn new(store: Store, committed: Arc<Notify>) -> Result<Self, StoreError> {
         let id = store.feed_id().await?;
-        Ok(Self { store, id, committed, tail: Mutex::default(), end: watch::Sender::new(0) })
+        Ok(Self { store, id, committed, tail: Mutex::default(), end: watch::Sender::new(0), rest: REST })
     }
 
     /// What the feed is called.
@@ -72,14 +87,17 @@ impl Feed {
     /// Keeps the tail until `shutdown`.
     pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
-            let is_behind = self.follow().await.unwrap_or_else(|error| {
+            let news = self.follow().await.unwrap_or_else(|error| {
                 if !error.is_told() {
                     warn!(%error, "Could not read new events: {error}");
                 }
-                false
+                News::Nothing
             });
-            if is_behind {
-                continue;
+            match news {
+                News::Some => continue,
+                // When shutdown ends it, there is nobody left to be told.
+                News::All => _ = shutdown.run_until_cancelled(sleep(self.rest)).await,
+                News::Nothing => {}
             }
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -89,29 +107,33 @@ impl Feed {
         }
     }
 
-    /// Adds a page to the tail, while anybody reads; else forgets it. Whether there is more.
-    async fn follow(&self) -> Result<bool, StoreError> {
+    /// Adds a page to the tail, while anybody reads; else forgets it.
+    async fn follow(&self) -> Result<News, StoreError> {
         if self.end.receiver_count() == 0 {
             self.lock().forget();
-            return Ok(false);
+            return Ok(News::Nothing);
         }
         let end = self.lock().end();
         let Some(end) = end else {
             self.begin(self.store.feed_ends().await?.latest);
-            return Ok(false);
+            return Ok(News::Nothing);
         };
         let page = self.store.events(end, &EventFilter::ALL, PAGE).await?;
         if end < page.ends.earliest {
             // Retention has overtaken us. Who reads from here on learns that from the store.
             self.begin(page.ends.latest);
-            return Ok(false);
+            return Ok(News::Nothing);
         }
         let items: Vec<_> = page.events.iter().map(|event| Arc::new(Item::new(event, &self.id))).collect();
         self.lock().extend(items.into_iter(), page.through, Instant::now());
         if page.through > end {
             self.end.send_replace(page.through);
         }
-        Ok(page.through < page.ends.latest)
+        Ok(match page.through {
+            through if through < page.ends.latest => News::Some,
+            through if through > end => News::All,
+            _ => News::Nothing,
+        })
     }
 
     /// Has the tail begin behind the event with this number.

@@ -39,7 +39,7 @@ async fn happen(feed: &Feed, count: u32, length: usize) {
 
 /// Follows all that has happened.
 async fn catch_up(feed: &Feed) {
-    while feed.follow().await.unwrap() {}
+    while feed.follow().await.unwrap() == News::Some {}
 }
 
 fn tail_reaches(feed: &Feed, reader: &Reader) -> bool {
@@ -74,6 +74,38 @@ async fn who_fell_out_of_the_tail_gets_every_event_once_in_order() {
     let told = |items: Vec<Arc<Item>>| items.iter().map(|item| item.text().to_owned()).collect::<Vec<_>>();
     let stored = stored.iter().map(|event| Arc::new(Item::new(event, &feed.id))).collect();
     assert!(told(read) == told(stored), "all of them, once, in order");
+}
+
+/// To wake every reader costs more than most events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_fast_is_told_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut feed = feed(&folder).await;
+    // So long that a slow disk does not hide that there is none.
+    Arc::get_mut(&mut feed).unwrap().rest = Duration::from_secs(1);
+    let shutdown = CancellationToken::new();
+    let mut reader = feed.read_after(0, EventFilter::ALL);
+    catch_up(&feed).await;
+    let following = tokio::spawn(Arc::clone(&feed).run(shutdown.clone()));
+    let begun = Instant::now();
+    let happening = async {
+        for number in 0..20 {
+            happen(&feed, 1, 100 + number).await;
+        }
+    };
+    let reading = async {
+        let (mut times, mut events) = (0, 0);
+        while events < 20 {
+            events += timeout(PATIENCE, reader.next(Most::CHUNK)).await.expect("told").unwrap().len();
+            times += 1;
+        }
+        times
+    };
+    let ((), times) = tokio::join!(happening, reading);
+    let most = begun.elapsed().as_secs() + 2;
+    assert!(times <= most, "{times} times, at most {most}");
+    shutdown.cancel();
+    timeout(PATIENCE, following).await.expect("it ends").unwrap();
 }
 
 /// An event comes about at the moment at which its reader has the last one: between its look for the next and its
