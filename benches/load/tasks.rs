@@ -11,6 +11,8 @@ use tokio::task::JoinSet;
 
 use crate::client::{self, Connection};
 
+/// A submission as SDKs send them most. Its answer is overdue, and asked for, half a minute after it was sent.
+pub(crate) const RECAPTCHA: &str = r#"{"type":"recaptcha_v2","googlekey":"6Le-wvkSAAAAAPBMRTvw0Q4Muexq9bi0DJwx_mJ-","pageurl":"https://shop.example/account/login?next=%2Forders"}"#;
 /// Tasks that are submitted at a time.
 const SUBMITTERS: usize = 64;
 /// Tasks that one request reads.
@@ -35,7 +37,7 @@ pub(crate) struct Prepared {
     pub(crate) sending: Duration,
 }
 
-/// Submits `count` text captchas, and waits until the provider has taken them.
+/// Submits `count` captchas, and waits until the provider has taken them.
 pub(crate) async fn prepare(api: SocketAddr, count: u64) -> anyhow::Result<Prepared> {
     let begun = Instant::now();
     let left = Arc::new(AtomicU64::new(count));
@@ -58,8 +60,7 @@ pub(crate) async fn prepare(api: SocketAddr, count: u64) -> anyhow::Result<Prepa
 }
 
 async fn submit_until_none(api: SocketAddr, left: Arc<AtomicU64>) -> anyhow::Result<Vec<u64>> {
-    let body = r#"{"type":"text","textcaptcha":"What comes after nine?"}"#;
-    let request = client::post("/v1/tasks", "application/json", body);
+    let request = client::post("/v1/tasks", "application/json", RECAPTCHA);
     let mut connection = Connection::open(api).await?;
     let mut ids = Vec::new();
     while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
