@@ -90,7 +90,8 @@ pub struct App {
 struct Listeners {
     public: TcpListener,
     api: TcpListener,
-    connections: usize,
+    /// Connections that they may hold together.
+    places: usize,
     tls: Endpoints,
 }
 
@@ -105,7 +106,7 @@ impl App {
         let listeners = Listeners {
             public: bind(config.public.listen, "public.listen")?,
             api: bind(config.api.listen, "api.listen")?,
-            connections: setup::connections_per_listener(OTHER_FILES),
+            places: setup::places(OTHER_FILES),
             tls: Endpoints::open(&config, Timestamp::by_system()).await?,
         };
         let store = setup::open_store(&config, Timestamp::now()).await?;

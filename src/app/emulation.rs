@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::parts::Parts;
 use super::setup::{self, use_ring};
 use super::{Listeners, OTHER_FILES, SHUTDOWN_DEADLINE, bind};
-use crate::http::Server;
+use crate::http::{Places, Room, Server};
 use crate::provider::Credentials;
 use crate::sandbox::{self, Sandbox};
 
@@ -30,11 +30,10 @@ pub(super) async fn start_sandbox(
     let server = Server {
         listener,
         site: sandbox.router(),
-        max_connections: listeners.connections,
+        room: Room::new(Places::alone(listeners.places / 2)),
         addresses: None,
         tls: None,
         has_scripts: false,
-        connections: TaskTracker::new(),
         requests: None,
     };
     parts.start("sandbox's listener", server.run(shutdown.clone()));
@@ -56,15 +55,14 @@ pub async fn run_sandbox(
     let listener = bind(listen, "--listen")?;
     let address = listener.local_addr()?;
     let sandbox = Sandbox::new(settings).context("could not start the sandbox")?;
-    let max_connections = setup::connections_per_listener(OTHER_FILES);
+    let places = setup::places(OTHER_FILES);
     let server = Server {
         listener,
         site: sandbox.router(),
-        max_connections,
+        room: Room::new(Places::alone(places / 2)),
         addresses: None,
         tls: None,
         has_scripts: false,
-        connections: TaskTracker::new(),
         requests: None,
     };
     info!(%address, "The sandbox is ready: use http://{address} as the provider's address");

@@ -30,8 +30,9 @@ const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 const TOKEN_FILE: &str = "api-token";
 /// Bytes of a secret that we make: 128 bits.
 const SECRET_BYTES: usize = 16;
-/// Connections that a listener may hold when the system sets no limit to open files.
-const MOST_CONNECTIONS: u64 = 100_000;
+/// Connections that there may be however few files may be open, and when the system sets no limit to them.
+const LEAST_PLACES: u64 = 128;
+const MOST_PLACES: u64 = 200_000;
 
 /// TLS is done by ring; a provider that was chosen before stays.
 pub(crate) fn use_ring() {
@@ -257,17 +258,14 @@ pub(super) fn local_url(scheme: &str, listen: SocketAddr) -> anyhow::Result<Url>
     Ok(Url::parse(&format!("{scheme}://{}", config::reachable(listen)))?)
 }
 
-/// Raises the limit of open files to what the system allows; how many connections each listener
-/// may hold within it.
-pub(super) fn connections_per_listener(other_files: u64) -> usize {
+/// Raises the limit of open files to what the system allows; how many connections there may be within it.
+pub(super) fn places(other_files: u64) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
     let open_files = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => maximum,
         Err(_) => current,
     };
-    let connections = open_files.unwrap_or(u64::MAX).saturating_sub(other_files) / 2;
-    let connections = connections.clamp(64, MOST_CONNECTIONS);
-    info!(connections, "Each listener holds up to {connections} connections");
-    usize::try_from(connections).unwrap_or(usize::MAX)
+    let places = open_files.unwrap_or(u64::MAX).saturating_sub(other_files);
+    usize::try_from(places.clamp(LEAST_PLACES, MOST_PLACES)).unwrap_or(usize::MAX)
 }

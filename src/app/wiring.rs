@@ -8,7 +8,6 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::parts::Parts;
@@ -90,8 +89,7 @@ impl Wiring<'_> {
         self.parts.start("keeper of the tokens", tokens.run(self.shutdown.clone()));
         let feed = Arc::new(Feed::new(self.store.clone(), Arc::clone(&heralds.committed)).await?);
         self.parts.start("feed", Arc::clone(&feed).run(self.shutdown.clone()));
-        let connections =
-            Connections { public: TaskTracker::new(), api: TaskTracker::new(), most: listeners.connections };
+        let connections = Connections::new(listeners.places);
         let public = (listeners.public, listeners.tls.public());
         let session_key = setup::session_key(self.store).await?;
         let check_key = CheckKey::of(&session_key);
@@ -130,11 +128,10 @@ impl Wiring<'_> {
         let server = Server {
             listener: listeners.api,
             site: api_and_pages(Arc::new(state), session_key, about, self.sandbox),
-            max_connections: connections.most,
+            room: connections.api,
             addresses: None,
             tls: listeners.tls.api(),
             has_scripts: true,
-            connections: connections.api,
             requests: Some(requests),
         };
         self.parts.start("api listener", server.run(self.shutdown.clone()));
@@ -268,11 +265,10 @@ impl Wiring<'_> {
         let server = Server {
             listener,
             site: Arc::new(state),
-            max_connections: connections.most,
+            room: connections.public.clone(),
             addresses: Some(addresses),
             tls,
             has_scripts: false,
-            connections: connections.public.clone(),
             requests: None,
         };
         self.parts.start("public listener", server.run(self.shutdown.clone()));

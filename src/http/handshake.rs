@@ -80,10 +80,9 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::task::JoinHandle;
     use tokio_util::sync::CancellationToken;
-    use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::http::Server;
+    use crate::http::{Places, Room, Server};
 
     const PATIENCE: Duration = Duration::from_secs(20);
     /// What a handshake begins with.
@@ -109,11 +108,10 @@ mod tests {
         let server = Server {
             listener,
             site,
-            max_connections: 4,
+            room: Room::new(Places::alone(4)),
             addresses: None,
             tls: Some(tls),
             has_scripts: false,
-            connections: TaskTracker::new(),
             requests: None,
         };
         let shutdown = CancellationToken::new();

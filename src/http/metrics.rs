@@ -94,9 +94,11 @@ impl AppState {
         waiters.is(&["answer"], self.answers.count());
         waiters.is(&["events"], self.feed.readers());
         let mut connections = page.begin(&table::CONNECTIONS);
-        connections.is(&["public"], self.connections.public.len());
-        connections.is(&["api"], self.connections.api.len());
-        page.one(&table::CONNECTIONS_LIMIT, self.connections.most);
+        connections.is(&["public"], self.connections.public.open.len());
+        connections.is(&["api"], self.connections.api.open.len());
+        let mut limits = page.begin(&table::CONNECTIONS_LIMIT);
+        limits.is(&["public"], self.connections.public.limit());
+        limits.is(&["api"], self.connections.api.limit());
         let mut requests = page.begin(&table::REQUESTS);
         for (route, statuses) in self.requests.all() {
             for (status, count) in statuses {

@@ -23,6 +23,7 @@ mod metrics;
 mod openapi;
 mod pingback;
 mod pingbacks;
+mod places;
 mod query;
 mod reports;
 mod requests;
@@ -50,6 +51,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::info;
 
 pub(crate) use access::{Access, Door, Identity};
 pub(crate) use addresses::Addresses;
@@ -61,6 +63,7 @@ pub(crate) use metrics::{in_markdown as metrics_in_markdown, names as metric_nam
 pub(crate) use openapi::text as openapi_text;
 pub(crate) use pingback::PublicState;
 pub(crate) use pingbacks::Rotation;
+pub(crate) use places::Places;
 pub(crate) use query::{Query, RowId};
 pub(crate) use requests::Requests;
 pub(crate) use server::Server;
@@ -81,13 +84,43 @@ use crate::waiters::{AnswerWaiters, TaskWaiters};
 /// as they came and once decoded, this many take 256 MiB.
 pub(crate) const UPLOADS: usize = 32;
 
-/// The open connections of both listeners.
+/// The connections of both listeners.
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
-    pub(crate) public: TaskTracker,
-    pub(crate) api: TaskTracker,
-    /// So many may each of them have.
-    pub(crate) most: usize,
+    pub(crate) public: Room,
+    pub(crate) api: Room,
+}
+
+impl Connections {
+    /// Divides so many places between the listeners.
+    pub(crate) fn new(places: usize) -> Self {
+        let (public, api) = Places::divide(places);
+        let (of_public, of_api) = (public.free(), api.free());
+        info!(
+            public = of_public,
+            api = of_api,
+            "Up to {of_api} connections of callers, and {of_public} at the public listener, while the other leaves them"
+        );
+        Self { public: Room::new(public), api: Room::new(api) }
+    }
+}
+
+/// The open connections of a listener, and its places for more.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    pub(crate) open: TaskTracker,
+    pub(crate) places: Places,
+}
+
+impl Room {
+    pub(crate) fn new(places: Places) -> Self {
+        Self { open: TaskTracker::new(), places }
+    }
+
+    /// How many connections it may have at the moment.
+    pub(crate) fn limit(&self) -> usize {
+        self.open.len() + self.places.free()
+    }
 }
 
 /// What the api listener works with.

@@ -23,15 +23,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, Span, debug, warn};
 
+use super::Room;
 use super::addresses::Addresses;
 use super::handshake::Handshake;
+use super::places::Place;
 use super::requests::Requests;
 use super::stalls::Impatient;
 use super::strangers::Stay;
@@ -70,17 +70,15 @@ pub(crate) struct Server<S> {
     pub(crate) listener: TcpListener,
     /// What answers them.
     pub(crate) site: S,
-    /// Connections at a time. When they are all there, strangers among them have to leave, oldest first; where there
-    /// are none, new ones wait in the kernel's queue.
-    pub(crate) max_connections: usize,
+    /// Its open connections, and its places for more. When all are taken, strangers have to leave, oldest first; where
+    /// there are none, new connections wait in the kernel's queue.
+    pub(crate) room: Room,
     /// Caps the connections of one address; `None` does not.
     pub(crate) addresses: Option<Arc<Addresses>>,
     /// What comes before HTTP where it is encrypted.
     pub(crate) tls: Option<Handshake>,
     /// Whether it serves `in.php` and `res.php`, whose every reply is in the family's words.
     pub(crate) has_scripts: bool,
-    /// Its open connections.
-    pub(crate) connections: TaskTracker,
     /// Names and counts its requests; `None` does not.
     pub(crate) requests: Option<Arc<Requests>>,
 }
@@ -88,13 +86,12 @@ pub(crate) struct Server<S> {
 impl<S: Site> Server<S> {
     /// Serves until `shutdown`, then lets every request that has begun come to its end.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.max_connections));
         loop {
             let accepted = shutdown.run_until_cancelled(async {
-                let slot = self.place(&slots).await;
-                (self.listener.accept().await, slot)
+                let place = self.place().await;
+                (self.listener.accept().await, place)
             });
-            let Some((accepted, slot)) = accepted.await else { break };
+            let Some((accepted, place)) = accepted.await else { break };
             let (stream, peer) = match accepted {
                 Ok(connection) => connection,
                 Err(error) => {
@@ -110,7 +107,7 @@ impl<S: Site> Server<S> {
             }
             let mut stay = addresses.as_ref().and_then(|addresses| addresses.stay(peer.ip()));
             let requests = self.requests.clone();
-            self.connections.spawn(async move {
+            self.room.open.spawn(async move {
                 let admission = match addresses {
                     Some(addresses) => {
                         let admitted = tokio::select! {
@@ -129,22 +126,22 @@ impl<S: Site> Server<S> {
                     // On the heap, so that connections without TLS do not pay for its size.
                     Some(tls) => Box::pin(connection.serve_encrypted(stream, tls)).await,
                 }
-                drop((slot, admission));
+                drop((place, admission));
             });
         }
         drop(self.listener);
-        self.connections.close();
-        self.connections.wait().await;
+        self.room.open.close();
+        self.room.open.wait().await;
     }
 
     /// A place for the next connection.
-    async fn place(&self, slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    async fn place(&self) -> Place {
+        let places = &self.room.places;
         loop {
-            let free = Arc::clone(slots).acquire_owned();
-            let may_wait = slots.available_permits() > 0 || !self.send_one_away();
-            let free = if may_wait { Ok(free.await) } else { timeout(LEAVING, free).await };
-            if let Ok(slot) = free {
-                return slot.expect("the semaphore is never closed");
+            let may_wait = places.free() > 0 || !self.send_one_away();
+            let free = if may_wait { Ok(places.take().await) } else { timeout(LEAVING, places.take()).await };
+            if let Ok(place) = free {
+                return place;
             }
         }
     }

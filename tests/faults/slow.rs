@@ -59,10 +59,10 @@ fn public(server: &Server) -> SocketAddr {
     server.address("public").parse().unwrap()
 }
 
-/// How many connections each listener may hold, by its own word.
+/// How many connections the public listener may hold, by its own word.
 fn places(server: &mut Server) -> u64 {
     let entries = server.logged().iter().filter_map(|line| line.parse::<Value>().ok()).collect::<Vec<_>>();
-    entries.iter().find_map(|entry| entry["connections"].as_u64()).expect("it is in the log")
+    entries.iter().find_map(|entry| entry["public"].as_u64()).expect("it is in the log")
 }
 
 /// The address of attacker `number`, if each opens as many connections as it can.

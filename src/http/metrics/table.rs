@@ -75,7 +75,7 @@ metrics! {
     STORAGE_FAULT: Gauge "storage_fault" ["access", "fault"] "1 for what keeps the database from being read or written; none while all is well";
     WAITERS: Gauge "waiters" ["for"] "Callers that wait: for tasks to end, for in.php (sending), for answers by captcha ID, for events. Who waits for several tasks counts for each";
     CONNECTIONS: Gauge "connections" ["listener"] "Open connections";
-    CONNECTIONS_LIMIT: Gauge "connections_limit" [] "Connections that each listener takes";
+    CONNECTIONS_LIMIT: Gauge "connections_limit" ["listener"] "Connections that the listener takes at the moment. Some places are for whoever comes first to either, so this is less while the other one holds them";
     REQUESTS: Counter "http_requests" ["route", "status"] "Replies of the api listener, by part of the API and class of status";
     WRONG_TOKENS: Counter "wrong_tokens" [] "Requests to the api listener with a token that is none";
     DELIVERIES: Counter "deliveries" ["outcome"] "Attempts to tell receivers of callers: delivered, retried (failed, and tried again later), dead (given up)";
