@@ -114,9 +114,13 @@ async fn room(program: &Program) -> anyhow::Result<u64> {
     let mut connection = Connection::open(program.api).await?;
     let reply = connection.exchange(&client::get("/metrics")).await?;
     let figures = std::str::from_utf8(reply.body)?;
-    let limits = figures.lines().filter(|line| line.starts_with("pingbox_connections_limit"));
-    let mut of_api = limits.filter(|line| !line.contains('{') || line.contains(r#"listener="api""#));
-    let value = of_api.next().and_then(|line| line.rsplit(' ').next()).context("no limit of connections")?;
+    // Without labels in programs from before each listener had a limit of its own.
+    let is_limit = |name: &str| {
+        matches!(name, "pingbox_connections_limit" | r#"pingbox_connections_limit{listener="api"}"#)
+    };
+    let mut limits =
+        figures.lines().filter_map(|line| line.rsplit_once(' ')).filter(|(name, _)| is_limit(name));
+    let (_, value) = limits.next().context("no limit of connections")?;
     Ok(value.parse()?)
 }
 
