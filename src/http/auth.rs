@@ -81,7 +81,8 @@ impl<S: Scope> FromRequestParts<Arc<AppState>> for Caller<S> {
         let token = bearer(&parts.headers);
         let found = app.access.look_up(&parts.headers, token);
         if token.is_some() && matches!(found, Err(ApiError::Unauthorized)) {
-            app.access.hold_up(peer(&parts.extensions)).await;
+            // On the heap: it is rare, and its size would stay with every request.
+            Box::pin(app.access.hold_up(peer(&parts.extensions))).await;
         }
         let identity = found?;
         if !S::is_in(identity.scopes) {

@@ -4,6 +4,7 @@
 //! connection.
 
 use std::convert::Infallible;
+use std::hint::black_box;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -46,6 +47,11 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 const IDLE_DEADLINE: Duration = Duration::from_secs(150);
 /// How long a connection that was told to leave may take before the next one is.
 const LEAVING: Duration = Duration::from_millis(20);
+/// What hyper takes for what it writes, for a head, and for what may follow the head while its request waits. Only that
+/// of the head is written to meanwhile, and it is given back when the request has been read. Allocators hand out first
+/// what was given back last: so as not to have it taken for writing, and another page be touched for the next head, it
+/// is held while a connection is made.
+const BUFFER_BYTES: usize = 8192;
 /// Pause after a failed accept, which is nearly always for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -195,21 +201,22 @@ impl<S: Site> Connection<S> {
             answering.store(true, Ordering::Relaxed);
             let begun = requests.as_ref().map(|requests| requests.begin(&request));
             let span = begun.as_ref().map_or_else(Span::none, |begun| begun.span.clone());
-            let (replied, reply) =
-                (Arc::clone(&answering), site.clone().reply(peer, request).instrument(span));
-            async move {
-                let mut reply = reply.await;
+            let replied = Arc::clone(&answering);
+            // No block, which would keep room for the future twice.
+            site.clone().reply(peer, request).instrument(span).map(move |mut reply| {
                 if let Some(begun) = begun {
                     begun.end(&mut reply);
                 }
                 replied.store(false, Ordering::Relaxed);
                 Ok::<_, Infallible>(reply)
-            }
+            })
         });
+        let used = black_box(Vec::<u8>::with_capacity(BUFFER_BYTES));
         let connection = http1::Builder::new()
             .timer(timer)
             .header_read_timeout(IDLE_DEADLINE)
             .serve_connection(TokioIo::new(Watched::new(stream, started, has_scripts)), service);
+        drop(used);
         let mut connection = pin!(connection);
         let result = tokio::select! {
             // First, so that a request that is there is seen.

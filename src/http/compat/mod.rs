@@ -127,7 +127,7 @@ impl Call {
 
 async fn serve(script: Script, app: &AppState, request: Request) -> Response {
     let arrived = Instant::now();
-    let request = match loops::pass(&app.account, request).await {
+    let request = match Box::pin(loops::pass(&app.account, request)).await {
         Ok(request) => request,
         // It is our own dispatcher who reads this, and knows it by a header.
         Err(reply) => return reply,
@@ -140,13 +140,14 @@ async fn serve(script: Script, app: &AppState, request: Request) -> Response {
             return format.encode(&Reply::Error(Refusal::parameter("the method is GET or POST")));
         }
     }
-    let (params, read) = read(script, app, request, arrived).await;
+    // What is over before a caller waits is on the heap, so that the wait does not carry its size.
+    let (params, read) = Box::pin(read(script, app, request, arrived)).await;
     let format = params.format();
     let result = match read {
         Ok((identity, slot)) => {
             let call = Call { identity, params, arrived, slot };
             match script {
-                Script::In => in_php::submit(app, call).await,
+                Script::In => Box::pin(in_php::submit(app, call)).await,
                 Script::Res => {
                     let longest = arrived + PATIENCE.max(app.hold) + GRACE;
                     let answered = timeout_at(longest, res_php::answer(app, call)).await;

@@ -20,9 +20,9 @@ const RECORDED: &str = "OK_REPORT_RECORDED";
 
 pub(super) async fn answer(app: &AppState, call: Call) -> Result<Reply, Stop> {
     match call.params.text("action") {
-        Some("add_pingback") => return urls::add(app, &call).await,
-        Some("get_pingback") => return urls::list(app, &call).await,
-        Some("del_pingback") => return urls::delete(app, &call).await,
+        Some("add_pingback") => return Box::pin(urls::add(app, &call)).await,
+        Some("get_pingback") => return Box::pin(urls::list(app, &call)).await,
+        Some("del_pingback") => return Box::pin(urls::delete(app, &call)).await,
         _ => {}
     }
     let deadline = call.deadline();
@@ -30,16 +30,16 @@ pub(super) async fn answer(app: &AppState, call: Call) -> Result<Reply, Stop> {
     let id = || params.text("id").unwrap_or_default();
     let hold = arrived + app.hold;
     match (params.text("action").unwrap_or_default(), params.text("ids")) {
-        ("get", Some(ids)) => answers(app, identity, ids, hold).await,
+        ("get", Some(ids)) => Box::pin(answers(app, identity, ids, hold)).await,
         ("get", None) => Ok(Reply::Value(task_answer(&*task(app, identity, id(), hold).await?)?)),
         ("get2", _) => {
             let task = task(app, identity, id(), hold).await?;
             let answer = task_answer(&task)?;
             Ok(task.price.clone().map_or(Reply::Value(answer.clone()), |price| Reply::Priced(answer, price)))
         }
-        ("getbalance", _) => balance(app, deadline).await,
-        ("reportbad", _) => report(app, identity, id(), Verdict::Bad, deadline).await,
-        ("reportgood", _) => report(app, identity, id(), Verdict::Good, deadline).await,
+        ("getbalance", _) => Box::pin(balance(app, deadline)).await,
+        ("reportbad", _) => Box::pin(report(app, identity, id(), Verdict::Bad, deadline)).await,
+        ("reportgood", _) => Box::pin(report(app, identity, id(), Verdict::Good, deadline)).await,
         (action, _) => {
             let detail = format!("the action {action:?} is not known here");
             Err(Refusal::new("ERROR_EMPTY_ACTION", detail).into())
