@@ -15,7 +15,7 @@ use crate::nchan::{self, Nchan};
 use crate::peer::Peer;
 use crate::program::Site;
 use crate::report::Report;
-use crate::senders::{self, COLUMNS, Figures, Load, Requests, figures, row};
+use crate::senders::{self, Figures, Load, Requests, figures, row};
 use crate::stats::{Latencies, Runs, micros, rate};
 use crate::tasks::{self, Taken};
 
@@ -97,15 +97,7 @@ type Of = fn(&Round) -> Option<&Figures>;
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
     bench.ensure_files(bench.args.connections)?;
     let rounds: Vec<Round> = (0..bench.args.runs).map(|_| round(bench)).collect::<Result<_, _>>()?;
-    let title = format!(
-        "ingest: {} connections, {} x {} s, {} workers",
-        bench.args.connections,
-        rounds.len(),
-        bench.args.seconds,
-        bench.workers()
-    );
-    let columns: Vec<&str> = ["server"].into_iter().chain(COLUMNS).collect();
-    let mut report = Report::new(title, &columns, bench.settings());
+    let mut report = senders::report(bench, "ingest", rounds.len());
     let servers: [(&str, Of); 5] = [
         ("axum, stores nothing", |round| Some(&round.forgetful)),
         ("nchan publish, in memory", |round| round.nchan.as_ref()),

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::Bench;
 use crate::client::{Connection, Reply};
+use crate::report::Report;
 use crate::stats::{Latencies, Runs, Spread, rate};
 
 /// How long a server is warmed up.
@@ -17,7 +18,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 /// How much longer than asked a run may take.
 const GRACE: Duration = Duration::from_secs(30);
 /// What the cells of a line are.
-pub(crate) const COLUMNS: [&str; 6] = ["requests/s", "p50 µs", "p99 µs", "max µs", "x no storage", "x naive"];
+const COLUMNS: [&str; 7] = ["server", "requests/s", "p50 µs", "p99 µs", "max µs", "x no storage", "x naive"];
 
 /// What one connection sends.
 pub(crate) trait Requests: Send + 'static {
@@ -118,6 +119,13 @@ pub(crate) fn figures(load: &Load) -> anyhow::Result<Figures> {
     ensure!(!load.latencies.is_empty(), "nothing was acknowledged");
     let latencies = load.latencies.clone();
     Ok(Figures { rate: rate(load.acknowledged.len(), load.elapsed), latencies, refused: load.refused })
+}
+
+/// An empty table for what servers did in so many runs.
+pub(crate) fn report(bench: &Bench, name: &str, runs: usize) -> Report {
+    let (connections, seconds, workers) = (bench.args.connections, bench.args.seconds, bench.workers());
+    let title = format!("{name}: {connections} connections, {runs} x {seconds} s, {workers} workers");
+    Report::new(title, &COLUMNS, bench.settings())
 }
 
 /// One server's line under [`COLUMNS`]: its rates are divided by the references' of the same run.

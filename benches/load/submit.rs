@@ -13,7 +13,7 @@ use crate::machine::{self, FOLDER, load_average};
 use crate::peer::Peer;
 use crate::program::{Program, Site};
 use crate::report::{Limit, Report};
-use crate::senders::{COLUMNS, Figures, Requests, figures, row, warm_and_send};
+use crate::senders::{self, Figures, Requests, figures, row, warm_and_send};
 use crate::stats::{Latencies, Runs};
 use crate::tasks;
 
@@ -72,15 +72,7 @@ type Of = fn(&Round) -> &Figures;
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Report> {
     bench.ensure_files(bench.args.connections)?;
     let rounds: Vec<Round> = (0..bench.args.runs).map(|_| round(bench)).collect::<Result<_, _>>()?;
-    let title = format!(
-        "submit: {} connections, {} x {} s, {} workers",
-        bench.args.connections,
-        rounds.len(),
-        bench.args.seconds,
-        bench.workers()
-    );
-    let columns: Vec<&str> = ["server"].into_iter().chain(COLUMNS).collect();
-    let mut report = Report::new(title, &columns, bench.settings());
+    let mut report = senders::report(bench, "submit", rounds.len());
     let servers: [(&str, Of); 4] = [
         ("axum, stores nothing", |round| &round.forgetful),
         ("naive axum + SqlitePool(5)", |round| &round.naive),
