@@ -55,8 +55,11 @@ impl WriteTx<'_> {
         const DELIVERIES: &str = "DELETE FROM delivery WHERE id IN (
             SELECT id FROM (SELECT id, task_id, created_at FROM delivery ORDER BY id LIMIT $2) AS oldest
             WHERE task_id IS NULL AND created_at < $1)";
+        // One that came while the clock was ahead holds up what came after it. An index by time would be one more for
+        // every pingback to be written to.
         const PINGBACKS: &str = "DELETE FROM pingback WHERE id IN (
-            SELECT id FROM pingback WHERE received_at < $1 ORDER BY received_at LIMIT $2)";
+            SELECT id FROM (SELECT id, received_at FROM pingback ORDER BY id LIMIT $2) AS oldest
+            WHERE received_at < $1)";
         const KEYS: &str = "DELETE FROM idempotency WHERE (owner, key) IN (
             SELECT owner, key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
         self.retire_rows(FILES, plan.answers_before, plan.limit).await?;

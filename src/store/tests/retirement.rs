@@ -3,7 +3,7 @@
 use super::model::{DeliveryRow, EventRow, Model, TaskRow};
 use super::on_model::ago;
 use crate::model::{DeliveryStatus, TaskId, Timestamp};
-use crate::store::{Retired, RetirementPlan};
+use crate::store::{ParkedPingback, Retired, RetirementPlan};
 
 impl Model {
     /// A plan by which all stores forget the same: no batch ends between rows that are equally old, or that may be
@@ -21,12 +21,9 @@ impl Model {
             around.len() == 2 && around[0] == around[1]
         }
         let ended_at = |id| self.tasks[&id].task.answered_at;
-        let received_at = |id| self.pingbacks[&id].pingback.received_at;
         let mut then = self.clone();
         then.retire_events(plan);
         is_cut(self.erasable(plan.answers_before).into_iter().map(ended_at), plan.limit)
-            || is_cut(self.old_pingbacks(plan.answers_before).into_iter().map(received_at), plan.limit)
-            || is_cut(then.old_pingbacks(plan.answers_before).into_iter().map(received_at), plan.limit)
             || is_cut(
                 then.old_keys(plan.keys_before).into_iter().map(|key| then.keys[&key].created_at),
                 plan.limit,
@@ -52,8 +49,13 @@ impl Model {
         for id in &oldest {
             self.deliveries.remove(id);
         }
-        let old = self.old_pingbacks(plan.answers_before).into_iter().take(limit);
-        retired.pingbacks = old.map(|id| self.pingbacks.remove(&id)).count() as u64;
+        let is_old = |parked: &ParkedPingback| parked.pingback.received_at < plan.answers_before;
+        let oldest = self.pingbacks.iter().take(limit).filter(|(_, parked)| is_old(parked));
+        let oldest: Vec<i64> = oldest.map(|(id, _)| *id).collect();
+        retired.pingbacks = oldest.len() as u64;
+        for id in &oldest {
+            self.pingbacks.remove(id);
+        }
         let old = self.old_keys(plan.keys_before).into_iter().take(limit);
         retired.keys = old.map(|key| self.keys.remove(&key)).count() as u64;
         retired
@@ -77,13 +79,6 @@ impl Model {
             self.tasks.values().filter(is_old).map(|row| (row.task.answered_at, row.task.id)).collect();
         old.sort();
         old.into_iter().map(|(_, id)| id.number()).collect()
-    }
-
-    pub(super) fn old_pingbacks(&self, before: Timestamp) -> Vec<i64> {
-        let old = self.pingbacks.values().filter(|parked| parked.pingback.received_at < before);
-        let mut old: Vec<_> = old.map(|parked| (parked.pingback.received_at, parked.id)).collect();
-        old.sort_unstable();
-        old.into_iter().map(|(_, id)| id).collect()
     }
 
     pub(super) fn old_keys(&self, before: Timestamp) -> Vec<(i64, String)> {
