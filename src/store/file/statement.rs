@@ -124,10 +124,14 @@ fn insert_at_once(connection: &Connection, sql: &str, rows: &[Vec<&dyn ToSql>]) 
 
 fn all(connection: &Connection, sql: &str, bound: &[Value]) -> rusqlite::Result<Vec<FileRow>> {
     let mut statement = prepare(connection, sql, bound)?;
-    let names: Arc<[Box<str>]> = statement.column_names().into_iter().map(Box::from).collect();
+    let mut names: Arc<[Box<str>]> = Arc::default();
     let mut found = Vec::new();
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
+        // Most look-ups find nothing.
+        if found.is_empty() {
+            names = row.as_ref().column_names().into_iter().map(Box::from).collect();
+        }
         let values = (0..names.len()).map(|place| owned(place, row.get_ref(place)?));
         found.push(FileRow { values: values.collect::<Result<_, _>>()?, names: Arc::clone(&names) });
     }
