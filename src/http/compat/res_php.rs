@@ -18,28 +18,53 @@ const MAX_IDS: usize = 1000;
 const WRONG_CAPTCHA_ID: &str = "ERROR_WRONG_CAPTCHA_ID";
 const RECORDED: &str = "OK_REPORT_RECORDED";
 
-pub(super) async fn answer(app: &AppState, call: Call) -> Result<Reply, Stop> {
-    match call.params.text("action") {
-        Some("add_pingback") => return Box::pin(urls::add(app, &call)).await,
-        Some("get_pingback") => return Box::pin(urls::list(app, &call)).await,
-        Some("del_pingback") => return Box::pin(urls::delete(app, &call)).await,
-        _ => {}
+/// What is asked for.
+enum Asked {
+    /// The answer to one task; with `is_priced` its price, too.
+    Task { id: Result<TaskId, Refusal>, caller: Identity, hold: Instant, is_priced: bool },
+    /// Something that few wait for.
+    Other(Box<Call>),
+}
+
+impl Asked {
+    fn of(app: &AppState, call: Call) -> Self {
+        let is_priced = match (call.params.text("action"), call.params.text("ids")) {
+            (Some("get"), None) => false,
+            (Some("get2"), _) => true,
+            _ => return Self::Other(Box::new(call)),
+        };
+        let id = parse(call.params.text("id").unwrap_or_default());
+        Self::Task { id, caller: call.identity, hold: call.arrived + app.hold, is_priced }
     }
+}
+
+pub(super) async fn answer(app: &AppState, call: Call) -> Result<Reply, Stop> {
+    match Asked::of(app, call) {
+        // The parameters are gone: ten thousand callers may wait here.
+        Asked::Task { id, caller, hold, is_priced } => {
+            let task = task(app, caller, id?, hold).await?;
+            let answer = task_answer(&task)?;
+            Ok(match task.price.clone().filter(|_| is_priced) {
+                Some(price) => Reply::Priced(answer, price),
+                None => Reply::Value(answer),
+            })
+        }
+        Asked::Other(call) => Box::pin(carry_out(app, &call)).await,
+    }
+}
+
+async fn carry_out(app: &AppState, call: &Call) -> Result<Reply, Stop> {
     let deadline = call.deadline();
     let Call { identity, params, arrived, .. } = call;
-    let id = || params.text("id").unwrap_or_default();
-    let hold = arrived + app.hold;
+    let id = || parse(params.text("id").unwrap_or_default());
     match (params.text("action").unwrap_or_default(), params.text("ids")) {
-        ("get", Some(ids)) => Box::pin(answers(app, identity, ids, hold)).await,
-        ("get", None) => Ok(Reply::Value(task_answer(&*task(app, identity, id(), hold).await?)?)),
-        ("get2", _) => {
-            let task = task(app, identity, id(), hold).await?;
-            let answer = task_answer(&task)?;
-            Ok(task.price.clone().map_or(Reply::Value(answer.clone()), |price| Reply::Priced(answer, price)))
-        }
-        ("getbalance", _) => Box::pin(balance(app, deadline)).await,
-        ("reportbad", _) => Box::pin(report(app, identity, id(), Verdict::Bad, deadline)).await,
-        ("reportgood", _) => Box::pin(report(app, identity, id(), Verdict::Good, deadline)).await,
+        ("add_pingback", _) => urls::add(app, call).await,
+        ("get_pingback", _) => urls::list(app, call).await,
+        ("del_pingback", _) => urls::delete(app, call).await,
+        ("get", Some(ids)) => answers(app, *identity, ids, *arrived + app.hold).await,
+        ("getbalance", _) => balance(app, deadline).await,
+        ("reportbad", _) => report(app, *identity, id()?, Verdict::Bad, deadline).await,
+        ("reportgood", _) => report(app, *identity, id()?, Verdict::Good, deadline).await,
         (action, _) => {
             let detail = format!("the action {action:?} is not known here");
             Err(Refusal::new("ERROR_EMPTY_ACTION", detail).into())
@@ -48,8 +73,8 @@ pub(super) async fn answer(app: &AppState, call: Call) -> Result<Reply, Stop> {
 }
 
 /// The task with this id once it has ended, or as it stands when it was held long enough.
-async fn task(app: &AppState, caller: Identity, id: &str, hold: Instant) -> Result<Arc<Task>, Stop> {
-    match app.wait_for_task(parse(id)?, hold, caller.sees()).await {
+async fn task(app: &AppState, caller: Identity, id: TaskId, hold: Instant) -> Result<Arc<Task>, Stop> {
+    match app.wait_for_task(id, hold, caller.sees()).await {
         Ok(task) => Ok(task),
         Err(ApiError::TaskNotFound) => Err(Refusal::from(ErrorCode::known(WRONG_CAPTCHA_ID)).into()),
         Err(error) => Err(error.into()),
@@ -110,12 +135,12 @@ async fn balance(app: &AppState, deadline: Instant) -> Result<Reply, Stop> {
 async fn report(
     app: &AppState,
     caller: Identity,
-    id: &str,
+    id: TaskId,
     verdict: Verdict,
     deadline: Instant,
 ) -> Result<Reply, Stop> {
     let mut ended = app.desk.ended.subscribe();
-    let report = match app.ingest.report(parse(id)?, caller.sees(), verdict).await? {
+    let report = match app.ingest.report(id, caller.sees(), verdict).await? {
         Reported::New(report) => report,
         Reported::Earlier(_) => {
             return Err(Refusal::from(ErrorCode::known("ERROR_DUPLICATE_REPORT")).into());
