@@ -86,10 +86,15 @@ impl Reader {
         }
     }
 
-    /// What there is right now, and goes on behind it; perhaps nothing, although there is more.
-    pub(crate) async fn now(&mut self, most: Most) -> Result<Vec<Arc<Item>>, Lost> {
+    /// What there is right now, and goes on behind it; perhaps nothing, although there is more. `latest` is the number
+    /// of the last event that is known to be stored: whoever was told of it finds it, also while the tail does not have
+    /// it yet.
+    pub(crate) async fn now(&mut self, most: Most, latest: i64) -> Result<Vec<Arc<Item>>, Lost> {
         loop {
-            let (items, is_end) = self.look(most).await?;
+            let (mut items, mut is_end) = self.look(most).await?;
+            if items.is_empty() && is_end && self.number < latest {
+                (items, is_end) = self.look_at_store(most).await?;
+            }
             if !items.is_empty() || is_end {
                 return Ok(items);
             }
@@ -103,6 +108,10 @@ impl Reader {
             self.number = found.through;
             return Ok((found.items, found.is_end));
         }
+        self.look_at_store(most).await
+    }
+
+    async fn look_at_store(&mut self, most: Most) -> Result<(Vec<Arc<Item>>, bool), Lost> {
         let page = self.feed.store.events(self.number, &self.filter, most.stored).await?;
         if self.number < page.ends.earliest || self.number > page.ends.latest {
             return Err(Lost::Expired(page.ends));

@@ -76,6 +76,20 @@ async fn who_fell_out_of_the_tail_gets_every_event_once_in_order() {
     assert!(told(read) == told(stored), "all of them, once, in order");
 }
 
+/// A pingback has its 200 before the tail has its event.
+#[tokio::test]
+async fn what_is_stored_is_found_before_the_tail_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let feed = feed(&folder).await;
+    let mut reader = feed.read_after(0, EventFilter::ALL);
+    catch_up(&feed).await;
+    happen(&feed, 1, 100).await;
+    assert!(tail_reaches(&feed, &reader), "it says that there is nothing");
+    let latest = feed.ends().await.unwrap().latest;
+    assert_eq!(reader.now(Most::events(10), latest).await.unwrap().len(), 1);
+    assert_eq!(reader.now(Most::events(10), latest).await.unwrap().len(), 0);
+}
+
 /// To wake every reader costs more than most events.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_happens_fast_is_told_together() {

@@ -75,13 +75,14 @@ pub(super) async fn get_events(
         return stream::reply(request, &app).await;
     }
     let start = request.start.as_ref().or(request.last_event_id.as_ref()).unwrap_or(&Start::Earliest);
-    let number = place(&app.feed, start, app.feed.ends().await?).map_err(|ends| expired(&app.feed, ends))?;
+    let ends = app.feed.ends().await?;
+    let number = place(&app.feed, start, ends).map_err(|ends| expired(&app.feed, ends))?;
     let mut reader = app.feed.read_after(number, request.filter.clone());
-    let events = match request.events(&mut reader, &app).await {
+    let events = match request.events(&mut reader, &app, ends.latest).await {
         // Retention was here between the look at the ends and the read.
         Err(Lost::Expired(ends)) if *start == Start::Earliest => {
             reader = app.feed.read_after(ends.earliest, request.filter.clone());
-            request.events(&mut reader, &app).await
+            request.events(&mut reader, &app, ends.latest).await
         }
         events => events,
     };
@@ -90,11 +91,11 @@ pub(super) async fn get_events(
 }
 
 impl Request {
-    /// The events, once there is one, or none when the wait ends.
-    async fn events(&self, reader: &mut Reader, app: &AppState) -> Result<Vec<Arc<Item>>, Lost> {
+    /// The events, once there is one, or none when the wait ends; what is stored up to `latest` is not waited for.
+    async fn events(&self, reader: &mut Reader, app: &AppState, latest: i64) -> Result<Vec<Arc<Item>>, Lost> {
         let most = Most::events(self.limit);
         let events = if self.wait.is_zero() {
-            timeout(LONGEST_LOOK, reader.now(most)).await
+            timeout(LONGEST_LOOK, reader.now(most, latest)).await
         } else {
             let next = timeout(self.wait, reader.next(most));
             app.shutdown.run_until_cancelled(next).await.unwrap_or(Ok(Ok(Vec::new())))
