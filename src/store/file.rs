@@ -2,6 +2,7 @@
 
 mod connection;
 mod inspection;
+mod log;
 mod prospect;
 pub(super) mod statement;
 
@@ -194,7 +195,11 @@ fn connect(path: &Path) -> Result<Connection, FileError> {
     let open_error = |error| FileError::open(path, statement::told(error));
     // Nobody shares it, so it needs no locks of its own.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(open_error)?;
+    let connection = match log::files() {
+        Some(files) => Connection::open_with_flags_and_vfs(path, flags, files),
+        None => Connection::open_with_flags(path, flags),
+    };
+    let connection = connection.map_err(open_error)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.busy_timeout(BUSY_TIMEOUT).map_err(open_error)?;
     connection.execute_batch(SETTINGS).map_err(open_error)?;
