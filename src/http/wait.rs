@@ -1,7 +1,7 @@
 //! Waiting for tasks to end, and for answers: subscribe, then read, then wait. Every endpoint that waits
 //! does it here.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
@@ -32,10 +32,40 @@ impl std::str::FromStr for Until {
 }
 
 impl Until {
-    fn is_over(self, tasks: &[Arc<Task>]) -> bool {
+    fn is_over<T>(self, tasks: &[T], has_ended: impl Fn(&T) -> bool) -> bool {
         match self {
-            Self::Any => tasks.is_empty() || tasks.iter().any(|task| task.is_final()),
-            Self::All => tasks.iter().all(|task| task.is_final()),
+            Self::Any => tasks.is_empty() || tasks.iter().any(has_ended),
+            Self::All => tasks.iter().all(has_ended),
+        }
+    }
+}
+
+/// A task that is waited for. As long as it is open it is not kept: ten thousand callers may wait.
+enum Waited {
+    Open(TaskId),
+    Ended(Arc<Task>),
+}
+
+impl Waited {
+    fn of(task: Arc<Task>) -> Self {
+        if task.is_final() { Self::Ended(task) } else { Self::Open(task.id) }
+    }
+
+    fn id(&self) -> TaskId {
+        match self {
+            Self::Open(id) => *id,
+            Self::Ended(task) => task.id,
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self, Self::Ended(_))
+    }
+
+    fn into_ended(self) -> Option<Arc<Task>> {
+        match self {
+            Self::Open(_) => None,
+            Self::Ended(task) => Some(task),
         }
     }
 }
@@ -53,8 +83,8 @@ pub(super) type Reading<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + 
 /// The tasks that `read` finds, once enough of them have ended, or as they stand at the deadline or
 /// at shutdown.
 ///
-/// `read` is called after the subscription, and again when the wait ends without a wake-up. What it
-/// leaves out is not waited for.
+/// `read` is called after the subscription, and again when the wait ends while some of them are open. What it leaves out
+/// is not waited for.
 pub(super) async fn wait_ended<'a, E>(
     waiters: &Arc<TaskWaiters>,
     ids: &[TaskId],
@@ -67,19 +97,27 @@ pub(super) async fn wait_ended<'a, E>(
     }
     // Subscribe before the read: a commit between the two still wakes us.
     let mut subscription = waiters.subscribe(ids);
-    let mut tasks = read().await?;
-    while !until.is_over(&tasks) {
-        let woken = timeout_at(patience.deadline, subscription.news());
-        let Some(Ok(ended)) = patience.shutdown.run_until_cancelled(woken).await else {
+    let tasks = read().await?;
+    if until.is_over(&tasks, |task| task.is_final()) {
+        return Ok(tasks);
+    }
+    let mut waited: Vec<_> = tasks.into_iter().map(Waited::of).collect();
+    while !until.is_over(&waited, Waited::has_ended) {
+        // Pinned here it is there once: what takes a future whole has room for it twice.
+        let woken = pin!(timeout_at(patience.deadline, subscription.news()));
+        let Some(Ok(news)) = patience.shutdown.run_until_cancelled(woken).await else {
             return read().await;
         };
-        for task in ended {
-            if let Some(waited) = tasks.iter_mut().find(|waited| waited.id == task.id) {
-                *waited = task;
+        for task in news {
+            if let Some(waited) = waited.iter_mut().find(|waited| waited.id() == task.id) {
+                *waited = Waited::of(task);
             }
         }
     }
-    Ok(tasks)
+    match waited.into_iter().map(Waited::into_ended).collect() {
+        Some(ended) => Ok(ended),
+        None => read().await,
+    }
 }
 
 /// What `read` finds of this captcha, as soon as it finds something; `None` when there is nothing by the
@@ -103,7 +141,7 @@ pub(super) async fn wait_found<'a, T, E>(
         if found.is_some() {
             return Ok(found);
         }
-        let woken = timeout_at(patience.deadline, subscription.news());
+        let woken = pin!(timeout_at(patience.deadline, subscription.news()));
         let Some(Ok(_)) = patience.shutdown.run_until_cancelled(woken).await else {
             return read().await;
         };
@@ -123,13 +161,13 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(0);
 
-    fn open_task() -> Task {
+    fn open_task(id: i64) -> Task {
         let mut fields = Fields::default();
         for (name, value) in [("type", "text"), ("textcaptcha", "2 + 2?")] {
             fields.push(name.to_owned(), FieldValue::Text(value.to_owned()));
         }
         let submission = Submission::parse(fields).unwrap();
-        Task::new(TaskId::new(1).unwrap(), TokenId::LOCAL, &submission, NOW)
+        Task::new(TaskId::new(id).unwrap(), TokenId::LOCAL, &submission, NOW)
     }
 
     fn solved(mut task: Task) -> Arc<Task> {
@@ -150,9 +188,11 @@ mod tests {
         let waiters = Arc::new(TaskWaiters::default());
         let shutdown = CancellationToken::new();
         let deadline = Instant::now() + Duration::from_secs(3600);
-        let task = open_task();
+        let task = open_task(1);
+        let reads = AtomicU32::new(0);
         // The worst moment: the store has been read, its reply is on the way, the answer commits.
         let read = || -> Reading<'_, Vec<Arc<Task>>, Infallible> {
+            reads.fetch_add(1, Ordering::Relaxed);
             Box::pin(async {
                 waiters.wake(&task.id, &solved(task.clone()));
                 Ok(vec![Arc::new(task.clone())])
@@ -163,6 +203,53 @@ mod tests {
         let waited = wait_ended(&waiters, &ids, Until::All, patience, read);
         let tasks = timeout(Duration::from_secs(5), waited).await.expect("woken").unwrap();
         assert_eq!(tasks[0].answer.as_deref(), Some("four"));
+        assert_eq!(reads.load(Ordering::Relaxed), 1, "a wake-up costs no read");
+    }
+
+    #[tokio::test]
+    async fn when_one_of_several_has_ended_the_others_are_shown_as_they_stand_then() {
+        let waiters = Arc::new(TaskWaiters::default());
+        let shutdown = CancellationToken::new();
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        let (first, second) = (open_task(1), open_task(2));
+        let reads = AtomicU32::new(0);
+        let read = || -> Reading<'_, Vec<Arc<Task>>, Infallible> {
+            let mut tasks = [first.clone(), second.clone()].map(Arc::new);
+            if reads.fetch_add(1, Ordering::Relaxed) == 0 {
+                waiters.wake(&second.id, &solved(second.clone()));
+            } else {
+                let sent = Task { status: crate::model::Status::Submitted, ..first.clone() };
+                tasks = [Arc::new(sent), solved(second.clone())];
+            }
+            Box::pin(async move { Ok(tasks.to_vec()) })
+        };
+        let patience = Patience { deadline, shutdown: &shutdown };
+        let ids = [first.id, second.id];
+        let waited = wait_ended(&waiters, &ids, Until::Any, patience, read);
+        let tasks = timeout(Duration::from_secs(5), waited).await.expect("woken").unwrap();
+        let shown: Vec<_> = tasks.iter().map(|task| (task.id, task.status.as_str())).collect();
+        assert_eq!(shown, [(first.id, "submitted"), (second.id, "solved")]);
+    }
+
+    #[tokio::test]
+    async fn a_wait_for_all_ends_with_the_last_and_needs_no_further_read() {
+        let waiters = Arc::new(TaskWaiters::default());
+        let shutdown = CancellationToken::new();
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        let (first, second) = (open_task(1), open_task(2));
+        let reads = AtomicU32::new(0);
+        let read = || -> Reading<'_, Vec<Arc<Task>>, Infallible> {
+            reads.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Ok(vec![solved(first.clone()), Arc::new(second.clone())]) })
+        };
+        let patience = Patience { deadline, shutdown: &shutdown };
+        let ids = [first.id, second.id];
+        let mut waited = pin!(wait_ended(&waiters, &ids, Until::All, patience, read));
+        assert!(timeout(Duration::ZERO, waited.as_mut()).await.is_err(), "one of them is open");
+        waiters.wake(&second.id, &solved(second.clone()));
+        let tasks = timeout(Duration::from_secs(5), waited).await.expect("woken").unwrap();
+        assert_eq!(tasks.iter().map(|task| task.id).collect::<Vec<_>>(), ids);
+        assert_eq!(reads.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
@@ -173,11 +260,11 @@ mod tests {
         let reads = AtomicU32::new(0);
         let read = || -> Reading<'_, Vec<Arc<Task>>, Infallible> {
             reads.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async { Ok(vec![Arc::new(open_task())]) })
+            Box::pin(async { Ok(vec![Arc::new(open_task(1))]) })
         };
         let deadline = Instant::now() + Duration::from_secs(3600);
         let patience = Patience { deadline, shutdown: &shutdown };
-        wait_ended(&waiters, &[open_task().id], Until::Any, patience, read).await.unwrap();
+        wait_ended(&waiters, &[open_task(1).id], Until::Any, patience, read).await.unwrap();
         assert_eq!(reads.load(Ordering::Relaxed), 2);
     }
 

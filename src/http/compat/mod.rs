@@ -55,10 +55,8 @@ const GRACE: Duration = Duration::from_millis(500);
 /// The two scripts, also under addresses that end or begin with a slash too many.
 pub(super) fn router() -> Router<Arc<AppState>> {
     let script = |name: Script, panicked: fn(Box<dyn Any + Send>) -> Response| {
-        any(move |State(app): State<Arc<AppState>>, request: Request| async move {
-            serve(name, &app, request).await
-        })
-        .layer(CatchPanicLayer::custom(panicked))
+        any(move |State(app): State<Arc<AppState>>, request: Request| serve(name, app, request))
+            .layer(CatchPanicLayer::custom(panicked))
     };
     let in_php = script(Script::In, |_| Script::In.overloaded(Format::default()));
     let res_php = script(Script::Res, |_| Script::Res.overloaded(Format::default()));
@@ -125,46 +123,54 @@ impl Call {
     }
 }
 
-async fn serve(script: Script, app: &AppState, request: Request) -> Response {
+/// What is over before a caller waits is on the heap, so that the wait does not carry its size: ten thousand may wait.
+fn serve(script: Script, app: Arc<AppState>, request: Request) -> impl Future<Output = Response> {
+    let call = Box::pin(open(script, Arc::clone(&app), request));
+    async move {
+        let (format, call) = match call.await {
+            Ok(opened) => opened,
+            Err(response) => return response,
+        };
+        let result = match (call, script) {
+            (Ok(call), Script::In) => Box::pin(in_php::submit(&app, call)).await,
+            (Ok(call), Script::Res) => {
+                let longest = call.arrived + PATIENCE.max(app.hold) + GRACE;
+                let answered = timeout_at(longest, res_php::answer(&app, call)).await;
+                answered.unwrap_or(Err(WriteError::TooSlow.into()))
+            }
+            (Err(stop), _) => Err(stop),
+        };
+        match result {
+            Ok(reply) => format.encode(&reply),
+            Err(Stop::Refused(refusal)) => format.encode(&Reply::Error(refusal)),
+            Err(Stop::Failed(error)) => {
+                error.log();
+                script.overloaded(format)
+            }
+        }
+    }
+}
+
+/// What is asked for, and how it is to be replied to; or the reply to what is no call.
+async fn open(
+    script: Script,
+    app: Arc<AppState>,
+    request: Request,
+) -> Result<(Format, Result<Call, Stop>), Response> {
     let arrived = Instant::now();
-    let request = match Box::pin(loops::pass(&app.account, request)).await {
-        Ok(request) => request,
-        // It is our own dispatcher who reads this, and knows it by a header.
-        Err(reply) => return reply,
-    };
+    // It is our own dispatcher who reads that reply, and knows it by a header.
+    let request = loops::pass(&app.account, request).await?;
     match *request.method() {
-        Method::OPTIONS => return preflight(),
+        Method::OPTIONS => return Err(preflight()),
         Method::GET | Method::POST => {}
         _ => {
             let format = Params::of_query(request.uri().query().unwrap_or_default()).format();
-            return format.encode(&Reply::Error(Refusal::parameter("the method is GET or POST")));
+            return Err(format.encode(&Reply::Error(Refusal::parameter("the method is GET or POST"))));
         }
     }
-    // What is over before a caller waits is on the heap, so that the wait does not carry its size.
-    let (params, read) = Box::pin(read(script, app, request, arrived)).await;
+    let (params, read) = read(script, &app, request, arrived).await;
     let format = params.format();
-    let result = match read {
-        Ok((identity, slot)) => {
-            let call = Call { identity, params, arrived, slot };
-            match script {
-                Script::In => Box::pin(in_php::submit(app, call)).await,
-                Script::Res => {
-                    let longest = arrived + PATIENCE.max(app.hold) + GRACE;
-                    let answered = timeout_at(longest, res_php::answer(app, call)).await;
-                    answered.unwrap_or(Err(WriteError::TooSlow.into()))
-                }
-            }
-        }
-        Err(stop) => Err(stop),
-    };
-    match result {
-        Ok(reply) => format.encode(&reply),
-        Err(Stop::Refused(refusal)) => format.encode(&Reply::Error(refusal)),
-        Err(Stop::Failed(error)) => {
-            error.log();
-            script.overloaded(format)
-        }
-    }
+    Ok((format, read.map(|(identity, slot)| Call { identity, params, arrived, slot })))
 }
 
 /// Reads the parameters, as far as there are any; who calls, and the place that the body takes up.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::TryFutureExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::reply::{Refusal, Reply};
@@ -21,9 +22,11 @@ const RECORDED: &str = "OK_REPORT_RECORDED";
 /// What is asked for.
 enum Asked {
     /// The answer to one task; with `is_priced` its price, too.
-    Task { id: Result<TaskId, Refusal>, caller: Identity, hold: Instant, is_priced: bool },
+    Task { id: TaskId, caller: Identity, hold: Instant, is_priced: bool },
     /// Something that few wait for.
     Other(Box<Call>),
+    /// Nothing that could be.
+    Nothing(Refusal),
 }
 
 impl Asked {
@@ -33,23 +36,29 @@ impl Asked {
             (Some("get2"), _) => true,
             _ => return Self::Other(Box::new(call)),
         };
-        let id = parse(call.params.text("id").unwrap_or_default());
-        Self::Task { id, caller: call.identity, hold: call.arrived + app.hold, is_priced }
+        match parse(call.params.text("id").unwrap_or_default()) {
+            Ok(id) => Self::Task { id, caller: call.identity, hold: call.arrived + app.hold, is_priced },
+            Err(refusal) => Self::Nothing(refusal),
+        }
     }
 }
 
-pub(super) async fn answer(app: &AppState, call: Call) -> Result<Reply, Stop> {
-    match Asked::of(app, call) {
-        // The parameters are gone: ten thousand callers may wait here.
-        Asked::Task { id, caller, hold, is_priced } => {
-            let task = task(app, caller, id?, hold).await?;
-            let answer = task_answer(&task)?;
-            Ok(match task.price.clone().filter(|_| is_priced) {
-                Some(price) => Reply::Priced(answer, price),
-                None => Reply::Value(answer),
-            })
+pub(super) fn answer(app: &AppState, call: Call) -> impl Future<Output = Result<Reply, Stop>> {
+    // The parameters are gone before anybody waits.
+    let asked = Asked::of(app, call);
+    async move {
+        match asked {
+            Asked::Task { id, caller, hold, is_priced } => {
+                let task = task(app, id, caller, hold).await?;
+                let answer = task_answer(&task)?;
+                Ok(match task.price.clone().filter(|_| is_priced) {
+                    Some(price) => Reply::Priced(answer, price),
+                    None => Reply::Value(answer),
+                })
+            }
+            Asked::Other(call) => Box::pin(carry_out(app, &call)).await,
+            Asked::Nothing(refusal) => Err(refusal.into()),
         }
-        Asked::Other(call) => Box::pin(carry_out(app, &call)).await,
     }
 }
 
@@ -73,12 +82,16 @@ async fn carry_out(app: &AppState, call: &Call) -> Result<Reply, Stop> {
 }
 
 /// The task with this id once it has ended, or as it stands when it was held long enough.
-async fn task(app: &AppState, caller: Identity, id: TaskId, hold: Instant) -> Result<Arc<Task>, Stop> {
-    match app.wait_for_task(id, hold, caller.sees()).await {
-        Ok(task) => Ok(task),
-        Err(ApiError::TaskNotFound) => Err(Refusal::from(ErrorCode::known(WRONG_CAPTCHA_ID)).into()),
-        Err(error) => Err(error.into()),
-    }
+fn task(
+    app: &AppState,
+    id: TaskId,
+    caller: Identity,
+    hold: Instant,
+) -> impl Future<Output = Result<Arc<Task>, Stop>> {
+    app.wait_for_task(id, hold, caller.sees()).map_err(|error| match error {
+        ApiError::TaskNotFound => Refusal::from(ErrorCode::known(WRONG_CAPTCHA_ID)).into(),
+        error => error.into(),
+    })
 }
 
 fn parse(id: &str) -> Result<TaskId, Refusal> {
