@@ -40,32 +40,33 @@ impl Until {
     }
 }
 
-/// A task that is waited for. As long as it is open it is not kept: ten thousand callers may wait.
+/// A task that is waited for.
 enum Waited {
+    /// Only this much is kept of one that is open and waited for alone: ten thousand callers may wait so.
     Open(TaskId),
-    Ended(Arc<Task>),
+    Known(Arc<Task>),
 }
 
 impl Waited {
-    fn of(task: Arc<Task>) -> Self {
-        if task.is_final() { Self::Ended(task) } else { Self::Open(task.id) }
+    fn of(task: Arc<Task>, is_alone: bool) -> Self {
+        if is_alone && !task.is_final() { Self::Open(task.id) } else { Self::Known(task) }
     }
 
     fn id(&self) -> TaskId {
         match self {
             Self::Open(id) => *id,
-            Self::Ended(task) => task.id,
+            Self::Known(task) => task.id,
         }
     }
 
     fn has_ended(&self) -> bool {
-        matches!(self, Self::Ended(_))
+        matches!(self, Self::Known(task) if task.is_final())
     }
 
-    fn into_ended(self) -> Option<Arc<Task>> {
+    fn into_known(self) -> Option<Arc<Task>> {
         match self {
             Self::Open(_) => None,
-            Self::Ended(task) => Some(task),
+            Self::Known(task) => Some(task),
         }
     }
 }
@@ -83,8 +84,8 @@ pub(super) type Reading<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + 
 /// The tasks that `read` finds, once enough of them have ended, or as they stand at the deadline or
 /// at shutdown.
 ///
-/// `read` is called after the subscription, and again when the wait ends while some of them are open. What it leaves out
-/// is not waited for.
+/// `read` is called after the subscription, and again when the wait ends without a wake-up. What it
+/// leaves out is not waited for.
 pub(super) async fn wait_ended<'a, E>(
     waiters: &Arc<TaskWaiters>,
     ids: &[TaskId],
@@ -101,21 +102,22 @@ pub(super) async fn wait_ended<'a, E>(
     if until.is_over(&tasks, |task| task.is_final()) {
         return Ok(tasks);
     }
-    let mut waited: Vec<_> = tasks.into_iter().map(Waited::of).collect();
+    let is_alone = tasks.len() == 1;
+    let mut waited: Vec<_> = tasks.into_iter().map(|task| Waited::of(task, is_alone)).collect();
     while !until.is_over(&waited, Waited::has_ended) {
-        // Pinned here it is there once: what takes a future whole has room for it twice.
+        // Given away by reference: what is given a future has room for it twice.
         let woken = pin!(timeout_at(patience.deadline, subscription.news()));
         let Some(Ok(news)) = patience.shutdown.run_until_cancelled(woken).await else {
             return read().await;
         };
         for task in news {
             if let Some(waited) = waited.iter_mut().find(|waited| waited.id() == task.id) {
-                *waited = Waited::of(task);
+                *waited = Waited::of(task, is_alone);
             }
         }
     }
-    match waited.into_iter().map(Waited::into_ended).collect() {
-        Some(ended) => Ok(ended),
+    match waited.into_iter().map(Waited::into_known).collect() {
+        Some(tasks) => Ok(tasks),
         None => read().await,
     }
 }
@@ -207,28 +209,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_one_of_several_has_ended_the_others_are_shown_as_they_stand_then() {
+    async fn when_one_of_several_has_ended_the_others_are_shown_as_they_were() {
         let waiters = Arc::new(TaskWaiters::default());
         let shutdown = CancellationToken::new();
         let deadline = Instant::now() + Duration::from_secs(3600);
         let (first, second) = (open_task(1), open_task(2));
         let reads = AtomicU32::new(0);
         let read = || -> Reading<'_, Vec<Arc<Task>>, Infallible> {
-            let mut tasks = [first.clone(), second.clone()].map(Arc::new);
-            if reads.fetch_add(1, Ordering::Relaxed) == 0 {
-                waiters.wake(&second.id, &solved(second.clone()));
-            } else {
-                let sent = Task { status: crate::model::Status::Submitted, ..first.clone() };
-                tasks = [Arc::new(sent), solved(second.clone())];
-            }
-            Box::pin(async move { Ok(tasks.to_vec()) })
+            reads.fetch_add(1, Ordering::Relaxed);
+            waiters.wake(&second.id, &solved(second.clone()));
+            Box::pin(async { Ok([&first, &second].map(|task| Arc::new(task.clone())).to_vec()) })
         };
         let patience = Patience { deadline, shutdown: &shutdown };
         let ids = [first.id, second.id];
         let waited = wait_ended(&waiters, &ids, Until::Any, patience, read);
         let tasks = timeout(Duration::from_secs(5), waited).await.expect("woken").unwrap();
         let shown: Vec<_> = tasks.iter().map(|task| (task.id, task.status.as_str())).collect();
-        assert_eq!(shown, [(first.id, "submitted"), (second.id, "solved")]);
+        assert_eq!(shown, [(first.id, "queued"), (second.id, "solved")]);
+        assert_eq!(reads.load(Ordering::Relaxed), 1, "a wake-up costs no read");
     }
 
     #[tokio::test]

@@ -158,7 +158,7 @@ async fn open(
     request: Request,
 ) -> Result<(Format, Result<Call, Stop>), Response> {
     let arrived = Instant::now();
-    // It is our own dispatcher who reads that reply, and knows it by a header.
+    // What does not pass is replied to: it is our own dispatcher who reads that, and knows it by a header.
     let request = loops::pass(&app.account, request).await?;
     match *request.method() {
         Method::OPTIONS => return Err(preflight()),

@@ -25,8 +25,8 @@ enum Asked {
     Task { id: TaskId, caller: Identity, hold: Instant, is_priced: bool },
     /// Something that few wait for.
     Other(Box<Call>),
-    /// Nothing that could be.
-    Nothing(Refusal),
+    /// The answer to no task: the id is none.
+    NoTask(Refusal),
 }
 
 impl Asked {
@@ -38,13 +38,13 @@ impl Asked {
         };
         match parse(call.params.text("id").unwrap_or_default()) {
             Ok(id) => Self::Task { id, caller: call.identity, hold: call.arrived + app.hold, is_priced },
-            Err(refusal) => Self::Nothing(refusal),
+            Err(refusal) => Self::NoTask(refusal),
         }
     }
 }
 
 pub(super) fn answer(app: &AppState, call: Call) -> impl Future<Output = Result<Reply, Stop>> {
-    // The parameters are gone before anybody waits.
+    // Of the parameters nothing is left while an answer is waited for.
     let asked = Asked::of(app, call);
     async move {
         match asked {
@@ -57,7 +57,7 @@ pub(super) fn answer(app: &AppState, call: Call) -> impl Future<Output = Result<
                 })
             }
             Asked::Other(call) => Box::pin(carry_out(app, &call)).await,
-            Asked::Nothing(refusal) => Err(refusal.into()),
+            Asked::NoTask(refusal) => Err(refusal.into()),
         }
     }
 }

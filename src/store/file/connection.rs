@@ -17,7 +17,7 @@ use super::super::fault::Fault;
 use super::super::health::Health;
 use super::inspection::Inspection;
 use super::statement::told;
-use super::{FileError, connect};
+use super::{FileError, connect, log};
 
 /// A file that is written, and how to open it.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ fn run(connection: &Connection, sql: &str) -> Result<(), sqlx::Error> {
 
 impl FileTransaction<'_> {
     pub(in crate::store) fn commit(mut self) -> Result<(), StoreError> {
-        match run(self.connection, "COMMIT") {
+        match log::in_one_piece(|| run(self.connection, "COMMIT")) {
             Ok(()) => {
                 self.is_over = true;
                 *self.is_suspect = false;
