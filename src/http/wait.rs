@@ -208,46 +208,39 @@ mod tests {
         assert_eq!(reads.load(Ordering::Relaxed), 1, "a wake-up costs no read");
     }
 
-    #[tokio::test]
-    async fn when_one_of_several_has_ended_the_others_are_shown_as_they_were() {
+    /// What comes of a wait for two tasks, which are read once, as `known`; then, if that was not enough, the second is
+    /// solved.
+    async fn wait_for_two(until: Until, known: [Task; 2]) -> Vec<(TaskId, &'static str)> {
         let waiters = Arc::new(TaskWaiters::default());
         let shutdown = CancellationToken::new();
-        let deadline = Instant::now() + Duration::from_secs(3600);
-        let (first, second) = (open_task(1), open_task(2));
+        let ids = known.each_ref().map(|task| task.id);
         let reads = AtomicU32::new(0);
         let read = || -> Reading<'_, Vec<Arc<Task>>, Infallible> {
-            reads.fetch_add(1, Ordering::Relaxed);
-            waiters.wake(&second.id, &solved(second.clone()));
-            Box::pin(async { Ok([&first, &second].map(|task| Arc::new(task.clone())).to_vec()) })
+            assert_eq!(reads.fetch_add(1, Ordering::Relaxed), 0, "a wake-up costs no read");
+            Box::pin(async { Ok(known.each_ref().map(|task| Arc::new(task.clone())).to_vec()) })
         };
-        let patience = Patience { deadline, shutdown: &shutdown };
-        let ids = [first.id, second.id];
-        let waited = wait_ended(&waiters, &ids, Until::Any, patience, read);
+        let patience = Patience { deadline: Instant::now() + Duration::from_secs(3600), shutdown: &shutdown };
+        let mut waited = pin!(wait_ended(&waiters, &ids, until, patience, read));
+        assert!(timeout(Duration::ZERO, waited.as_mut()).await.is_err(), "it is not over");
+        waiters.wake(&ids[1], &solved(known[1].clone()));
         let tasks = timeout(Duration::from_secs(5), waited).await.expect("woken").unwrap();
-        let shown: Vec<_> = tasks.iter().map(|task| (task.id, task.status.as_str())).collect();
-        assert_eq!(shown, [(first.id, "queued"), (second.id, "solved")]);
-        assert_eq!(reads.load(Ordering::Relaxed), 1, "a wake-up costs no read");
+        tasks.iter().map(|task| (task.id, task.status.as_str())).collect()
     }
 
     #[tokio::test]
-    async fn a_wait_for_all_ends_with_the_last_and_needs_no_further_read() {
-        let waiters = Arc::new(TaskWaiters::default());
-        let shutdown = CancellationToken::new();
-        let deadline = Instant::now() + Duration::from_secs(3600);
-        let (first, second) = (open_task(1), open_task(2));
-        let reads = AtomicU32::new(0);
-        let read = || -> Reading<'_, Vec<Arc<Task>>, Infallible> {
-            reads.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async { Ok(vec![solved(first.clone()), Arc::new(second.clone())]) })
-        };
-        let patience = Patience { deadline, shutdown: &shutdown };
+    async fn when_one_of_several_has_ended_the_others_are_shown_as_they_were() {
+        let [first, second] = [1, 2].map(open_task);
         let ids = [first.id, second.id];
-        let mut waited = pin!(wait_ended(&waiters, &ids, Until::All, patience, read));
-        assert!(timeout(Duration::ZERO, waited.as_mut()).await.is_err(), "one of them is open");
-        waiters.wake(&second.id, &solved(second.clone()));
-        let tasks = timeout(Duration::from_secs(5), waited).await.expect("woken").unwrap();
-        assert_eq!(tasks.iter().map(|task| task.id).collect::<Vec<_>>(), ids);
-        assert_eq!(reads.load(Ordering::Relaxed), 1);
+        let shown = wait_for_two(Until::Any, [first, second]).await;
+        assert_eq!(shown, [(ids[0], "queued"), (ids[1], "solved")]);
+    }
+
+    #[tokio::test]
+    async fn a_wait_for_all_ends_with_the_last() {
+        let [first, second] = [1, 2].map(open_task);
+        let ids = [first.id, second.id];
+        let shown = wait_for_two(Until::All, [Task::clone(&solved(first)), second]).await;
+        assert_eq!(shown, ids.map(|id| (id, "solved")));
     }
 
     #[tokio::test]

@@ -12,20 +12,18 @@
 //! This is the one place with code that the compiler cannot check: SQLite's interface for files is one of C.
 #![expect(unsafe_code, reason = "SQLite calls the functions of a file through pointers")]
 
-use std::cell::Cell;
+mod gathered;
+#[cfg(test)]
+mod tests;
+
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::{ptr, slice};
 
 use rusqlite::ffi;
 
-/// What is gathered at most, in bytes: of a longer piece SQLite's files write the length's last 17 bits, and fail when
-/// those are 0. A larger transaction is written in several pieces.
-const MOST: usize = 0x1_ffff;
-/// A page's header: its number, the size of the database if a transaction ends with it, else 0, and what tells whether
-/// it is whole. (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>)
-const HEADER: usize = 24;
+use self::gathered::Gathered;
+pub(super) use self::gathered::in_one_piece;
 
 /// Under which name SQLite knows the files of the system, with such a log.
 const NAME: &CStr = c"pingbox";
@@ -37,88 +35,18 @@ pub(super) fn files() -> Option<&'static CStr> {
     IS_REGISTERED.then_some(NAME)
 }
 
-thread_local! {
-    /// The number of the commit that this thread is in.
-    static COMMIT: Cell<Option<u64>> = const { Cell::new(None) };
-}
-
-/// Does a commit, on a connection that was opened by [`files`], with its log in one piece.
-pub(super) fn in_one_piece<T>(commit: impl FnOnce() -> T) -> T {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    /// However it ends.
-    struct Over;
-    impl Drop for Over {
-        fn drop(&mut self) {
-            COMMIT.set(None);
-        }
-    }
-    COMMIT.set(Some(LAST.fetch_add(1, Ordering::Relaxed)));
-    let _over = Over;
-    commit()
-}
-
-/// What a commit has written to the log, and is not in the file yet.
-#[derive(Debug, Default)]
-struct Gathered {
-    /// The number of the commit; `None` outside of one.
-    commit: Option<u64>,
-    bytes: Vec<u8>,
-    /// Where in the file they begin; if there are none, where the last ones ended.
-    begin: i64,
-    /// Whether a transaction ends with the page whose header was the last.
-    ends: bool,
-}
-
-impl Gathered {
-    /// What another commit left came to no good end.
-    fn go_over_to(&mut self, commit: Option<u64>) {
-        if self.commit != commit {
-            self.commit = commit;
-            self.bytes.clear();
-        }
-    }
-
-    fn is_continued_at(&self, offset: i64) -> bool {
-        self.commit.is_some() && self.end() == offset
-    }
-
-    /// Where what continues it is written.
-    fn end(&self) -> i64 {
-        // As little as is gathered has no part in an overflow of what SQLite takes for an offset.
-        self.begin.saturating_add(i64::try_from(self.bytes.len()).unwrap_or(i64::MAX))
-    }
-
-    fn has_room_for(&self, bytes: &[u8]) -> bool {
-        self.bytes.len() + bytes.len() <= MOST
-    }
-
-    /// Takes note of what is written; whether a transaction ends with it.
-    fn ends_with(&mut self, bytes: &[u8]) -> bool {
-        // A page may come in two parts.
-        let Ok(header) = <&[u8; HEADER]>::try_from(bytes) else { return self.ends };
-        self.ends = header[4..8] != [0; 4];
-        false
-    }
-
-    /// It is in the file, or lost.
-    fn clear(&mut self) {
-        self.begin = self.end();
-        self.bytes.clear();
-    }
-}
-
 /// What lies behind SQLite's own part of an open log. SQLite finds it by its first field.
 #[repr(C)]
 struct Log {
     /// What SQLite calls: the functions of the system's files, but for those below.
     methods: ffi::sqlite3_io_methods,
-    file: File,
+    system: System,
     gathered: Gathered,
 }
 
 /// The functions of the system's files that are not called by SQLite itself any more.
 #[derive(Clone, Copy)]
-struct File {
+struct System {
     close: unsafe extern "C" fn(*mut ffi::sqlite3_file) -> c_int,
     read: unsafe extern "C" fn(*mut ffi::sqlite3_file, *mut c_void, c_int, i64) -> c_int,
     write: unsafe extern "C" fn(*mut ffi::sqlite3_file, *const c_void, c_int, i64) -> c_int,
@@ -183,7 +111,7 @@ unsafe extern "C" fn open(
 impl Log {
     /// `None` for files that lack what a log needs.
     fn around(methods: &ffi::sqlite3_io_methods) -> Option<Self> {
-        let file = File {
+        let system = System {
             close: methods.xClose?,
             read: methods.xRead?,
             write: methods.xWrite?,
@@ -200,7 +128,7 @@ impl Log {
             xFileSize: Some(size),
             ..*methods
         };
-        Some(Self { methods, file, gathered: Gathered::default() })
+        Some(Self { methods, system, gathered: Gathered::default() })
     }
 
     /// The one behind an open file, in the commit that this thread is in.
@@ -210,7 +138,7 @@ impl Log {
     unsafe fn of<'f>(file: *mut ffi::sqlite3_file) -> &'f mut Self {
         // SAFETY: its first field is what the methods of such a file point to.
         let log = unsafe { &mut *(*file).pMethods.cast_mut().cast::<Self>() };
-        log.gathered.go_over_to(COMMIT.get());
+        log.gathered.catch_up();
         log
     }
 
@@ -220,13 +148,13 @@ impl Log {
     /// # Safety
     /// It must be the one behind this file.
     unsafe fn put(&mut self, file: *mut ffi::sqlite3_file) -> c_int {
-        let Gathered { bytes, begin, .. } = &self.gathered;
-        let Ok(length) = c_int::try_from(bytes.len()) else { return ffi::SQLITE_IOERR_WRITE };
+        let (piece, begin) = self.gathered.piece();
+        let Ok(length) = c_int::try_from(piece.len()) else { return ffi::SQLITE_IOERR_WRITE };
         if length == 0 {
             return ffi::SQLITE_OK;
         }
         // SAFETY: the file is open, and so many bytes are there.
-        let done = unsafe { (self.file.write)(file, bytes.as_ptr().cast(), length, *begin) };
+        let done = unsafe { (self.system.write)(file, piece.as_ptr().cast(), length, begin) };
         self.gathered.clear();
         done
     }
@@ -253,14 +181,12 @@ unsafe extern "C" fn write(
                 return done;
             }
         }
-        let ends = log.gathered.ends_with(new);
         if !goes_on {
             // Nothing is being committed, or something is written over.
-            log.gathered.begin = offset.saturating_add(length.into());
-            return (log.file.write)(file, bytes, length, offset);
+            log.gathered.pass(new, offset);
+            return (log.system.write)(file, bytes, length, offset);
         }
-        log.gathered.bytes.extend_from_slice(new);
-        if ends { log.put(file) } else { ffi::SQLITE_OK }
+        if log.gathered.add(new) { log.put(file) } else { ffi::SQLITE_OK }
     }
 }
 
@@ -271,46 +197,35 @@ unsafe extern "C" fn read(
     offset: i64,
 ) -> c_int {
     // SAFETY: as above.
-    unsafe {
-        let log = Log::of(file);
-        match log.put(file) {
-            ffi::SQLITE_OK => (log.file.read)(file, into, length, offset),
-            failed => failed,
-        }
-    }
+    unsafe { when_written(file, |system| (system.read)(file, into, length, offset)) }
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, length: i64) -> c_int {
     // SAFETY: as above.
-    unsafe {
-        let log = Log::of(file);
-        match log.put(file) {
-            ffi::SQLITE_OK => (log.file.truncate)(file, length),
-            failed => failed,
-        }
-    }
+    unsafe { when_written(file, |system| (system.truncate)(file, length)) }
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: as above.
-    unsafe {
-        let log = Log::of(file);
-        match log.put(file) {
-            ffi::SQLITE_OK => (log.file.sync)(file, flags),
-            failed => failed,
-        }
-    }
+    unsafe { when_written(file, |system| (system.sync)(file, flags)) }
 }
 
 unsafe extern "C" fn size(file: *mut ffi::sqlite3_file, size: *mut i64) -> c_int {
     // SAFETY: as above.
-    unsafe {
+    unsafe { when_written(file, |system| (system.size)(file, size)) }
+}
+
+/// Does something with the file once all that was gathered is in it.
+///
+/// # Safety
+/// As for [`Log::of`].
+unsafe fn when_written(file: *mut ffi::sqlite3_file, act: impl FnOnce(System) -> c_int) -> c_int {
+    // SAFETY: as above.
+    let (written, system) = unsafe {
         let log = Log::of(file);
-        match log.put(file) {
-            ffi::SQLITE_OK => (log.file.size)(file, size),
-            failed => failed,
-        }
-    }
+        (log.put(file), log.system)
+    };
+    if written == ffi::SQLITE_OK { act(system) } else { written }
 }
 
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
@@ -318,192 +233,8 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     // the file.
     unsafe {
         let log = Log::of(file);
-        let close = log.file.close;
+        let close = log.system.close;
         ptr::drop_in_place(log);
         close(file)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use proptest::prelude::*;
-    use rusqlite::{Connection, OpenFlags};
-
-    use super::*;
-
-    /// A page of the log, whose header says how large the database is after the transaction that it ends.
-    fn header(ends_at: u8) -> [u8; HEADER] {
-        let mut header = [7; HEADER];
-        header[4..8].copy_from_slice(&[0, 0, 0, ends_at]);
-        header
-    }
-
-    #[test]
-    fn a_transaction_ends_with_the_page_whose_header_says_so() {
-        let mut gathered = Gathered::default();
-        let page = [1; 512];
-        let pieces: [(&[u8], bool); 8] = [
-            (&[7; 32], false),
-            (&header(0), false),
-            (&page, false),
-            (&header(9), false),
-            (&page[..100], true),
-            (&page[100..], true),
-            (&header(0), false),
-            (&page, false),
-        ];
-        for (at, (bytes, ends)) in pieces.into_iter().enumerate() {
-            assert_eq!(gathered.ends_with(bytes), ends, "{at}");
-        }
-    }
-
-    #[test]
-    fn it_goes_on_where_the_last_piece_ended() {
-        let mut gathered = Gathered { commit: Some(1), bytes: vec![1; 100], begin: 32, ends: false };
-        assert!(gathered.is_continued_at(132));
-        gathered.clear();
-        assert!(gathered.is_continued_at(132));
-        assert!(!gathered.is_continued_at(32));
-        assert!(gathered.has_room_for(&vec![1; MOST]));
-        gathered.bytes.push(1);
-        gathered.go_over_to(Some(1));
-        assert!(!gathered.has_room_for(&vec![1; MOST]));
-    }
-
-    #[test]
-    fn what_a_commit_left_is_forgotten() {
-        let mut gathered = Gathered { commit: Some(1), bytes: vec![1; 100], begin: 32, ends: false };
-        gathered.go_over_to(Some(2));
-        assert!(gathered.bytes.is_empty());
-        assert!(gathered.is_continued_at(32));
-        gathered.go_over_to(None);
-        assert!(!gathered.is_continued_at(32), "only a commit is gathered");
-    }
-
-    /// A connection with so few pages in memory that a transaction writes to the log before it ends, and reads from it.
-    fn writer(path: &Path) -> Connection {
-        let writer =
-            Connection::open_with_flags_and_vfs(path, OpenFlags::default(), files().unwrap()).unwrap();
-        let settings = "PRAGMA journal_mode = WAL; PRAGMA cache_size = 10; PRAGMA wal_autocheckpoint = 40;
-            CREATE TABLE kept (id INTEGER PRIMARY KEY, text TEXT NOT NULL);";
-        writer.execute_batch(settings).unwrap();
-        writer
-    }
-
-    #[test]
-    fn what_was_undone_does_not_lie_over_what_others_commit() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("test.db");
-        let (writer, other) = (writer(&path), Connection::open(&path).unwrap());
-        for round in 1..20 {
-            // What is undone is read again from the database, and not from the log.
-            other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
-            writer.execute_batch("BEGIN IMMEDIATE").unwrap();
-            take(&writer, Step::Insert(380 + round));
-            writer.execute_batch("ROLLBACK").unwrap();
-            other.execute_batch("INSERT INTO kept (text) VALUES ('of another')").unwrap();
-            in_one_piece(|| writer.execute_batch("INSERT INTO kept (text) VALUES ('of the writer')"))
-                .unwrap();
-            for found in [content(&other), content_after_a_crash(&path)] {
-                assert_eq!(found.0, i64::from(round) * 2);
-            }
-        }
-    }
-
-    /// What a connection is told.
-    #[derive(Clone, Copy, Debug)]
-    enum Step {
-        /// Inserts so many rows.
-        Insert(u16),
-        /// Makes every row of this remainder longer, so that pages that are in the log already are written again.
-        Lengthen(u8),
-        /// Does and undoes something within the transaction.
-        Undone(u16),
-        Commit,
-        Rollback,
-        /// Moves the log into the database, and begins it anew.
-        Checkpoint,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            3 => (1..400_u16).prop_map(Step::Insert),
-            2 => (0..7_u8).prop_map(Step::Lengthen),
-            1 => (1..400_u16).prop_map(Step::Undone),
-            3 => Just(Step::Commit),
-            1 => Just(Step::Rollback),
-            1 => Just(Step::Checkpoint),
-        ]
-    }
-
-    fn take(writer: &Connection, step: Step) {
-        let insert = |rows: u16| {
-            format!(
-                "WITH RECURSIVE row (at) AS (SELECT 1 UNION ALL SELECT at + 1 FROM row WHERE at < {rows})
-                INSERT INTO kept (text) SELECT printf('%.*c', 40 + at % 900, 'x') FROM row;"
-            )
-        };
-        let sql = match step {
-            Step::Insert(rows) => insert(rows),
-            Step::Lengthen(remainder) => {
-                format!("UPDATE kept SET text = text || '{remainder} and more' WHERE id % 7 = {remainder};")
-            }
-            Step::Undone(rows) => format!("SAVEPOINT s; {} ROLLBACK TO s; RELEASE s;", insert(rows)),
-            Step::Commit => "COMMIT; BEGIN IMMEDIATE;".to_owned(),
-            Step::Rollback => "ROLLBACK; BEGIN IMMEDIATE;".to_owned(),
-            Step::Checkpoint => "COMMIT; PRAGMA wal_checkpoint(TRUNCATE); BEGIN IMMEDIATE;".to_owned(),
-        };
-        let is_commit = matches!(step, Step::Commit | Step::Checkpoint);
-        let execute = || writer.execute_batch(&sql);
-        if is_commit { in_one_piece(execute) } else { execute() }.unwrap();
-    }
-
-    fn content(connection: &Connection) -> (i64, i64, String) {
-        let sql = "SELECT COUNT(*), COALESCE(SUM(id * length(text)), 0), COALESCE(MAX(text), '') FROM kept";
-        connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap()
-    }
-
-    /// What one who opens the files as they are now finds, as after a crash.
-    fn content_after_a_crash(path: &Path) -> (i64, i64, String) {
-        let folder = tempfile::tempdir().unwrap();
-        for ending in ["", "-wal"] {
-            let name = format!("test.db{ending}");
-            std::fs::copy(path.with_file_name(&name), folder.path().join(&name)).unwrap();
-        }
-        let connection = Connection::open(folder.path().join("test.db")).unwrap();
-        let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-        assert_eq!(sound, "ok");
-        content(&connection)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn what_is_committed_is_in_the_file_and_others_read_it(
-            steps in proptest::collection::vec(step(), 1..24), waits in any::<bool>(),
-        ) {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("test.db");
-            let writer = writer(&path);
-            writer.pragma_update(None, "synchronous", if waits { "FULL" } else { "OFF" }).unwrap();
-            let reader = Connection::open(&path).unwrap();
-            let mut committed = content(&reader);
-            writer.execute_batch("BEGIN IMMEDIATE").unwrap();
-            for step in steps {
-                let before = content(&writer);
-                take(&writer, step);
-                match step {
-                    Step::Commit | Step::Checkpoint => committed = before,
-                    Step::Rollback => prop_assert_eq!(&content(&writer), &committed),
-                    Step::Undone(_) => prop_assert_eq!(content(&writer), before),
-                    Step::Insert(_) | Step::Lengthen(_) => {}
-                }
-                prop_assert_eq!(&content(&reader), &committed);
-                prop_assert_eq!(&content_after_a_crash(&path), &committed);
-            }
-        }
     }
 }
